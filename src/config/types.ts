@@ -1,0 +1,174 @@
+/**
+ * The shape of a checked configuration. Everything here has been validated: names resolve, durations
+ * are whole milliseconds, sizes are bytes, every reference points at something that exists.
+ *
+ * @module
+ */
+
+/** Which nodes may decide. Later quorum modes join this union when they are built. */
+export type QuorumMode = "majority";
+
+/** Replication protocol, as DRBD names them: A asynchronous, B memory-synchronous, C synchronous. */
+export type ReplicationProtocol = "A" | "B" | "C";
+
+/** A checked `bascule.toml`. The same file, hence the same value, on every node. */
+export interface Config {
+  /** Path of the file as the user gave it, for messages. */
+  readonly file: string;
+  /** SHA-256, hex, of the parsed content; the same on every node that has the same configuration. */
+  readonly hash: string;
+  readonly cluster: ClusterConfig;
+  readonly paths: PathsConfig;
+  /** In file order, which is also the order that breaks ties. */
+  readonly nodes: readonly NodeConfig[];
+  readonly volumes: readonly VolumeConfig[];
+  readonly groups: readonly GroupConfig[];
+}
+
+/** `[cluster]`. All durations in milliseconds. */
+export interface ClusterConfig {
+  readonly name: string;
+  readonly keyFile: string;
+  readonly keepalive: number;
+  /** Default: half of deadtime. */
+  readonly warntime: number;
+  readonly deadtime: number;
+  /** Default: 10 × deadtime. */
+  readonly initdead: number;
+  /** An unreachable member of the in-sync set is dropped after this time. Default: 10 × deadtime. */
+  readonly shrinkAfter: number;
+  readonly quorum: QuorumMode;
+}
+
+/** `[paths]`. `--state-dir` and `--runtime-dir` override. */
+export interface PathsConfig {
+  /** Default `/var/lib/bascule`. */
+  readonly state: string;
+  /** Default `/run/bascule`. */
+  readonly runtime: string;
+}
+
+/** One heartbeat link. Link number n of every node is on one network. */
+export interface LinkConfig {
+  /** As written, e.g. `udp://192.0.2.1:6940`. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `[nodes.NAME]`. */
+export interface NodeConfig {
+  readonly name: string;
+  /** A witness votes and holds no data. */
+  readonly witness: boolean;
+  readonly links: readonly LinkConfig[];
+}
+
+/** `[volumes.NAME]`. */
+export interface VolumeConfig {
+  readonly name: string;
+  /** Bytes, a multiple of 4096. */
+  readonly size: number;
+  readonly protocol: ReplicationProtocol;
+  readonly export: ExportConfig;
+  /** What a replica whose unflushed writes may be lost does: default `wait`. */
+  readonly afterPowerLoss: "wait" | "go";
+  /** May a sole up-to-date replica serve after a boot without asking a quorum? Default false. */
+  readonly soleBoot: boolean;
+  /** `direct` bypasses the page cache. Default `buffered`. */
+  readonly io: "direct" | "buffered";
+  /** A replica that does not answer for so long is treated as lost; milliseconds, default 2 × deadtime. */
+  readonly timeout: number;
+  /** Activity-log extents of 4 MiB; `auto` sizes it from the volume. */
+  readonly alExtents: number | "auto";
+  /** One or two, in file order. */
+  readonly replicas: readonly ReplicaConfig[];
+}
+
+/** Where the volume is served on the Primary. */
+export interface ExportConfig {
+  /** As written, e.g. `unix:/run/bascule/data.sock`. */
+  readonly address: string;
+  readonly path: string;
+}
+
+/** `[volumes.NAME.replicas]`. */
+export interface ReplicaConfig {
+  readonly node: string;
+  /** File or block device. */
+  readonly disk: string;
+  /** `internal`: after the data on the same disk; otherwise the path of a file or device. */
+  readonly metaDisk: string;
+  /** Replication address. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `[groups.NAME]`. */
+export interface GroupConfig {
+  readonly name: string;
+  /** Node names, most wanted first. */
+  readonly prefer: readonly string[];
+  readonly failback: "never" | "now";
+  /** Started in this order, stopped in reverse. */
+  readonly resources: readonly ResourceConfig[];
+  /** Nodes that may run the group: not a witness, and a replica of every volume of the group. */
+  readonly candidates: readonly string[];
+}
+
+/** One resource. `id` is unique within the cluster. */
+export type ResourceConfig =
+  | VolumeResource
+  | IpResource
+  | ProcessResource
+  | CommandResource;
+
+/** Common to all kinds. Durations in milliseconds. */
+export interface ResourceBase {
+  /** As in status: `volume:data`, `ip:192.0.2.3/24`, `process:web`. */
+  readonly id: string;
+  readonly startTimeout: number;
+  readonly stopTimeout: number;
+  /** 0: not monitored. */
+  readonly monitorInterval: number;
+  readonly monitorTimeout: number;
+  /** Restarts in place allowed within `restartWindow` before the group fails on this node. */
+  readonly restarts: number;
+  readonly restartWindow: number;
+}
+
+/** `"volume:NAME"`: the volume is Primary and its export served. */
+export interface VolumeResource extends ResourceBase {
+  readonly kind: "volume";
+  readonly volume: string;
+}
+
+/** `"ip:ADDRESS/PREFIX"` or a table with `interface`. */
+export interface IpResource extends ResourceBase {
+  readonly kind: "ip";
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: 4 | 6;
+  /** Default: the interface that has an address in the same network. */
+  readonly interface?: string;
+}
+
+/** A child that the agent supervises itself. */
+export interface ProcessResource extends ResourceBase {
+  readonly kind: "process";
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly directory?: string;
+  readonly user?: string;
+  /** Exit code 0 means healthy. */
+  readonly health?: readonly string[];
+}
+
+/** Three commands in the manner of a resource script. */
+export interface CommandResource extends ResourceBase {
+  readonly kind: "command";
+  readonly start: readonly string[];
+  readonly stop: readonly string[];
+  /** Exit 0: running, 3 or 7: not running, anything else: failed. */
+  readonly status?: readonly string[];
+}
