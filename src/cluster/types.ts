@@ -1,0 +1,298 @@
+/**
+ * Words of the cluster protocol: records, messages, events and effects of the pure core.
+ *
+ * The agent feeds {@linkcode ClusterEvent}s to `step` and carries out the {@linkcode ClusterEffect}s
+ * **in order**: whatever stands after a `persist` may only happen once that `persist` is durable.
+ * Times are milliseconds of one monotonic clock; the wall clock decides nothing.
+ *
+ * @module
+ */
+
+/** One run of an agent: incarnation is durable and raised at each start. */
+export interface NodeRun {
+  readonly node: string;
+  readonly incarnation: number;
+}
+
+/** Never used twice. Ordered by n, then node, then incarnation. */
+export interface Ballot extends NodeRun {
+  readonly n: number;
+}
+
+/** The name of a CASPaxos register: `cluster`, or `group:NAME`. */
+export type RegisterName = "cluster" | `group:${string}`;
+
+/** What the cluster agrees on about one volume. */
+export interface VolumeRecord {
+  /** Hex id of the data's present generation; only a replica that bears it may take. */
+  readonly generation: string;
+  /** Replica ids (from superblocks, not node names) that hold every acknowledged write. */
+  readonly upToDate: readonly string[];
+}
+
+/** The record of a group. `owner: null` means released: anybody eligible may take at once. */
+export interface GroupRecord {
+  readonly version: number;
+  readonly epoch: number;
+  readonly owner: NodeRun | null;
+  readonly volumes: Readonly<Record<string, VolumeRecord>>;
+}
+
+/** A voter is a node with the random id of its state; lost state means another id. */
+export interface Voter {
+  readonly node: string;
+  readonly voterId: string;
+}
+
+/** The record of the cluster itself. */
+export interface ClusterRecord {
+  readonly version: number;
+  readonly voters: readonly Voter[];
+  readonly votersVersion: number;
+  /** Minted at the first record and at every forced promotion. */
+  readonly lineage: string;
+  readonly standby: readonly string[];
+  readonly maintenance: boolean;
+}
+
+/** The owner that a value removes; stored with the value, so every ACCEPT of it is subject to refusal. */
+export interface Takes extends NodeRun {
+  readonly epoch: number;
+}
+
+/** What an acceptor stores: the value and whom it takes the group from. */
+export interface Proposal {
+  readonly value: GroupRecord | ClusterRecord;
+  readonly takes?: Takes;
+}
+
+/** A voter's statement that it will not let anybody take `group` from this run for deadtime. */
+export interface Grant extends NodeRun {
+  readonly epoch: number;
+  /** Sequence number of the owner's heartbeat that is granted. */
+  readonly seq: number;
+}
+
+/** Disk states in the field's words. */
+export type DiskState = "UpToDate" | "Consistent" | "Outdated" | "Inconsistent" | "Diskless";
+
+/** What a node tells the others about its replica of a volume: hints, never proof. */
+export interface ReplicaHealth {
+  /** Empty when there is no readable metadata. */
+  readonly replicaId: string;
+  readonly disk: DiskState;
+  /** Generation in the superblock. */
+  readonly generation: string;
+  /** Durable epoch in the superblock. */
+  readonly epoch: number;
+  /** A boot without clean mark on a volatile cache: its last writes may be missing. */
+  readonly unclean: boolean;
+  /** `zero`: never written and known to read as zeroes; `unknown`: never written by us, content unknown. */
+  readonly blank: "no" | "zero" | "unknown";
+}
+
+/** Life of an agent as the others see it; `stopping` announces a planned stop. */
+export type AgentPhase = "starting" | "running" | "stopping";
+
+/** HEARTBEAT. Sent every keepalive on every link, and at once when something changed. */
+export interface Heartbeat {
+  readonly type: "HEARTBEAT";
+  /** Newest frame heard of each peer. */
+  readonly heard: Readonly<Record<string, { readonly incarnation: number; readonly seq: number }>>;
+  /** Own groups, by epoch, for which the lease is asked. */
+  readonly asks: Readonly<Record<string, number>>;
+  /** By group. */
+  readonly grants: Readonly<Record<string, Grant>>;
+  /** Newest known-chosen version of every register; whoever sees a higher one reads. */
+  readonly known: Readonly<
+    Record<string, { readonly version: number; readonly ballot: Ballot }>
+  >;
+  readonly configHash: string;
+  readonly voterId: string;
+  readonly phase: AgentPhase;
+  readonly replicas: Readonly<Record<string, ReplicaHealth>>;
+  /** Groups that failed here, with the reason; such a node is no candidate until it is cleared. */
+  readonly failed: Readonly<Record<string, string>>;
+}
+
+/** PREPARE. `takes` announces a takeover so that it can be refused early. */
+export interface Prepare {
+  readonly type: "PREPARE";
+  readonly register: RegisterName;
+  readonly votersVersion: number;
+  readonly ballot: Ballot;
+  readonly takes?: Takes;
+}
+
+/** PROMISE, with what the acceptor holds. */
+export interface PromiseMessage {
+  readonly type: "PROMISE";
+  readonly register: RegisterName;
+  readonly ballot: Ballot;
+  readonly voterId: string;
+  readonly accepted?: { readonly ballot: Ballot; readonly proposal: Proposal };
+}
+
+/** ACCEPT. */
+export interface Accept {
+  readonly type: "ACCEPT";
+  readonly register: RegisterName;
+  readonly votersVersion: number;
+  readonly ballot: Ballot;
+  readonly proposal: Proposal;
+}
+
+/** ACCEPTED. An ACCEPTED TAKE is a grant, dated at the ACCEPT's sending. */
+export interface Accepted {
+  readonly type: "ACCEPTED";
+  readonly register: RegisterName;
+  readonly ballot: Ballot;
+  readonly voterId: string;
+}
+
+/** REFUSED: another ballot, another votersVersion, an owner still granted, or a voter that may not vote. */
+export interface Refused {
+  readonly type: "REFUSED";
+  readonly register: RegisterName;
+  /** The ballot that is refused. */
+  readonly ballot: Ballot;
+  readonly phase: "PREPARE" | "ACCEPT";
+  readonly why: "ballot" | "votersVersion" | "granted" | "restarted" | "noState";
+  /** The higher promise, for `ballot`. */
+  readonly promised?: Ballot;
+  readonly votersVersion: number;
+}
+
+/** The body of an authenticated frame between agents. */
+export type Message = Heartbeat | Prepare | PromiseMessage | Accept | Accepted | Refused;
+
+/** An authenticated frame. The codec is in `wire`, replay and incarnation checks are in the core. */
+export interface Frame extends NodeRun {
+  /** Grows by one with every frame of this run, whatever its type and addressee. */
+  readonly seq: number;
+  readonly body: Message;
+}
+
+/** What the local replica's worker says; sent when anything in it changed. */
+export interface ReplicaReport extends ReplicaHealth {
+  readonly role: "Primary" | "Secondary";
+  /** Epoch of the `sole` mark in the superblock, if it stands and was made in this boot (or sole_boot). */
+  readonly sole: number | null;
+  /** Pending generation in the superblock, kept beside the present one until it is known chosen. */
+  readonly pending: string | null;
+}
+
+/** What an operator asks for. Answered by a `commandDone` effect. */
+export type OperatorCommand =
+  | { readonly type: "standby"; readonly node: string; readonly on: boolean }
+  | { readonly type: "move"; readonly group: string; readonly to?: string }
+  | { readonly type: "cleanup"; readonly group: string };
+
+/** Everything that can happen to the core. */
+export type ClusterEvent =
+  /** Time passed. The core never asks for more than one tick per `keepalive / 4`. */
+  | { readonly type: "tick" }
+  | { readonly type: "frame"; readonly link: number; readonly frame: Frame }
+  | { readonly type: "replica"; readonly volume: string; readonly report: ReplicaReport }
+  /** The pending generation is durable in the superblock: the answer to a `mint` effect. */
+  | { readonly type: "minted"; readonly volume: string; readonly generation: string }
+  /** The Primary's volume asks: a member missed a write or FLUSH, or a joined target may be added. */
+  | {
+    readonly type: "shrink" | "grow";
+    readonly volume: string;
+    readonly epoch: number;
+    readonly replicaId: string;
+    readonly reason: string;
+  }
+  /** The runner's answers to `start` and `stop`. */
+  | { readonly type: "started"; readonly group: string; readonly epoch: number }
+  | {
+    readonly type: "startFailed";
+    readonly group: string;
+    readonly epoch: number;
+    readonly reason: string;
+  }
+  /** `clean`: stopped in order, drained, flushed on all members, Secondary. Only then is it released. */
+  | {
+    readonly type: "stopped";
+    readonly group: string;
+    readonly epoch: number;
+    readonly clean: boolean;
+  }
+  /** A running resource failed beyond its restarts. */
+  | { readonly type: "failed"; readonly group: string; readonly reason: string }
+  | { readonly type: "command"; readonly id: number; readonly command: OperatorCommand }
+  /** SIGTERM: stop and release everything, announce the stop, then `shutdownDone`. */
+  | { readonly type: "shutdown" };
+
+/** Everything the core can ask for. Carried out in order. */
+export type ClusterEffect =
+  /** Append to the voter's log and fsync before anything that follows. */
+  | { readonly type: "persist"; readonly record: VoterLogRecord }
+  /** To one node, or to all, over every link. */
+  | { readonly type: "send"; readonly to: string | "*"; readonly frame: Frame }
+  /** Write the pending generation into the superblock, then answer `minted`. */
+  | { readonly type: "mint"; readonly volume: string; readonly generation: string }
+  /** The group's known-chosen record, for its volumes (upToDate, epoch, generation). */
+  | { readonly type: "record"; readonly group: string; readonly record: GroupRecord }
+  /** TAKE is known chosen: start the group's resources in order. */
+  | { readonly type: "start"; readonly group: string; readonly record: GroupRecord }
+  /** Stop in reverse order. `forced`: deposed by a newer epoch, no time to ask; else drain and flush. */
+  | {
+    readonly type: "stop";
+    readonly group: string;
+    readonly epoch: number;
+    readonly forced: boolean;
+  }
+  /** The lease of the group lasts until this time (0: none, Infinity: sole). */
+  | {
+    readonly type: "lease";
+    readonly group: string;
+    readonly epoch: number;
+    readonly until: number;
+  }
+  /** Lease lost: addresses go at once, processes stay, I/O freezes by itself. */
+  | { readonly type: "suspend"; readonly group: string }
+  /** Lease of the own epoch is back and nobody took over. */
+  | { readonly type: "resume"; readonly group: string }
+  | { readonly type: "commandDone"; readonly id: number; readonly error?: string }
+  | { readonly type: "shutdownDone" }
+  /** One decision or observation, with what was known. One line in the log, one entry in the journal. */
+  | { readonly type: "note"; readonly note: Note };
+
+/** A decision that explains itself. */
+export interface Note {
+  readonly level: "debug" | "info" | "warning" | "error";
+  /** Stable word for the kind of event: `peer-dead`, `take`, `lease-lost`, `deposed`, … */
+  readonly rule: string;
+  readonly group?: string;
+  readonly node?: string;
+  /** One sentence for a person at 3 a.m. */
+  readonly text: string;
+  /** What was known. */
+  readonly known: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** One entry of the voter's append-only log. */
+export type VoterLogRecord =
+  | { readonly kind: "identity"; readonly voterId: string }
+  | { readonly kind: "promise"; readonly register: RegisterName; readonly ballot: Ballot }
+  | {
+    readonly kind: "accept";
+    readonly register: RegisterName;
+    readonly ballot: Ballot;
+    readonly proposal: Proposal;
+  };
+
+/** State of a node as `status` shows it. */
+export type NodeState = "online" | "late" | "offline" | "standby";
+
+/** State of a group on this node, or as far as it is known from the record. */
+export type GroupState =
+  | "stopped"
+  | "taking"
+  | "starting"
+  | "running"
+  | "stopping"
+  | "frozen"
+  | "failed";
