@@ -1,0 +1,254 @@
+/**
+ * The seams of the pure volume: what it is told, and the narrow interface through which it acts.
+ *
+ * One `Volume` is one node's replica of one volume. The data plane (a Worker in production, the
+ * simulator in tests) feeds it client requests, disk completions, replication frames and orders from
+ * the cluster, and carries out its calls on {@linkcode VolumeIo}. Every call that takes a `tag` is
+ * answered exactly once by `done(tag, errno)`. Payload bytes are never looked at here: they travel as
+ * handles of buffers that the data plane owns. Nothing is allocated per request on the hot path.
+ *
+ * @module
+ */
+
+import type { Note, ReplicaReport, VolumeRecord } from "../cluster/types.ts";
+import type { ReplicationProtocol } from "../config/types.ts";
+
+/** Index of a buffer of the data plane; -1 for none. */
+export type BufferHandle = number;
+
+/** What a client asks for. READ and WRITE carry a buffer. */
+export const enum RequestKind {
+  Read = 0,
+  Write = 1,
+  Flush = 2,
+  Trim = 3,
+  /** WRITE_ZEROES; the range may be deallocated. */
+  Zero = 4,
+  /** WRITE_ZEROES with NO_HOLE: the range stays allocated. */
+  ZeroAllocated = 5,
+}
+
+/** Data frames of the replication link. The codec is `wire/replication.ts`. */
+export const enum FrameKind {
+  Write = 1,
+  Wrote = 2,
+  Flush = 3,
+  Flushed = 4,
+  Resync = 5,
+  Resynced = 6,
+  Trim = 7,
+  Zero = 8,
+  ZeroAllocated = 9,
+}
+
+/** Connection states, in DRBD's words. */
+export type ConnectionState =
+  | "StandAlone"
+  | "Connecting"
+  | "Connected"
+  | "SyncSource"
+  | "SyncTarget";
+
+/** Control frames: rare, JSON on the wire, in FIFO order with the data frames of the session. */
+export type ControlMessage =
+  /** Primary → replica, first frame after authentication. */
+  | {
+    readonly type: "HELLO";
+    readonly volume: string;
+    readonly size: number;
+    readonly epoch: number;
+    readonly lineage: string;
+    readonly replicaId: string;
+    readonly generations: Generations;
+    readonly dirtyBlocks: number;
+    readonly storage: string;
+    readonly protocol: ReplicationProtocol;
+    /** Minted by the Primary for this session. */
+    readonly session: number;
+  }
+  /** Replica → Primary: it has demoted itself, drained its disk and persisted the epoch. */
+  | {
+    readonly type: "WELCOME";
+    readonly epoch: number;
+    readonly lineage: string;
+    readonly replicaId: string;
+    readonly generations: Generations;
+    readonly dirtyBlocks: number;
+    readonly storage: string;
+    readonly inconsistent: boolean;
+    readonly unclean: boolean;
+    readonly session: number;
+  }
+  /** Replica → Primary: lower epoch, other lineage, other size…; the Primary reads the register. */
+  | { readonly type: "DECLINE"; readonly why: string; readonly epoch: number }
+  /** Dirty blocks of the sender as runs [first block, count, first, count, …]; `last` ends the list. */
+  | {
+    readonly type: "DIRTY";
+    readonly session: number;
+    readonly runs: readonly number[];
+    readonly last: boolean;
+  }
+  /** Source → target: which resync follows; the target is Inconsistent (durably) before it answers. */
+  | {
+    readonly type: "SYNC";
+    readonly session: number;
+    readonly inconsistent: boolean;
+    readonly blocks: number;
+  }
+  | { readonly type: "SYNCREADY"; readonly session: number }
+  | {
+    readonly type: "JOIN";
+    readonly session: number;
+    readonly epoch: number;
+    readonly generations: Generations;
+  }
+  | { readonly type: "JOINED"; readonly session: number; readonly epoch: number }
+  /** Primary → replicas: the known-chosen set, so that both sides show the same. */
+  | {
+    readonly type: "RECORD";
+    readonly session: number;
+    readonly epoch: number;
+    readonly generation: string;
+    readonly upToDate: readonly string[];
+  }
+  | { readonly type: "PING" | "PONG"; readonly session: number };
+
+/** Generation identifiers of a replica, hex, as in DRBD: present data, since when a peer is missing, past. */
+export interface Generations {
+  readonly current: string;
+  /** The generation that the absent peer last shared; empty when none is absent. */
+  readonly bitmap: string;
+  /** Newest first, a few. */
+  readonly history: readonly string[];
+}
+
+/** The narrow interface through which a volume acts. Offsets and lengths in bytes. */
+export interface VolumeIo {
+  /** Local disk, data area. */
+  read(
+    tag: number,
+    offset: number,
+    length: number,
+    buffer: BufferHandle,
+    bufferOffset: number,
+  ): void;
+  /** `durable`: stable on the medium when done (FUA). */
+  write(
+    tag: number,
+    offset: number,
+    length: number,
+    buffer: BufferHandle,
+    bufferOffset: number,
+    durable: boolean,
+  ): void;
+  discard(tag: number, offset: number, length: number): void;
+  zero(tag: number, offset: number, length: number, keepAllocated: boolean): void;
+  /** Everything completed before is stable when done. */
+  flush(tag: number): void;
+  /** Metadata, offset from its start; durable when done. The bytes are copied before this returns. */
+  writeMeta(tag: number, offset: number, bytes: Uint8Array): void;
+
+  /** Open a connection to this peer (by index in `VolumeInit.peers`); `connected` or `disconnected` follows. */
+  dial(peer: number): void;
+  /** Close the connection; no frame of it is delivered afterwards. No `disconnected` follows. */
+  hangUp(peer: number): void;
+  /** FIFO with `sendControl`. `seq` and `aux` are echoed or free by kind. */
+  sendData(
+    peer: number,
+    kind: FrameKind,
+    session: number,
+    seq: number,
+    offset: number,
+    length: number,
+    buffer: BufferHandle,
+    bufferOffset: number,
+    flags: number,
+  ): void;
+  sendControl(peer: number, message: ControlMessage): void;
+
+  /** A buffer for resync; -1 when none is free now: `bufferFree()` follows. */
+  acquire(length: number): BufferHandle;
+  /** Gives back an acquired buffer, or the buffer of a received frame. Pending I/O keeps its own hold. */
+  release(buffer: BufferHandle): void;
+
+  /** Answers a client. For READ the data are in the request's buffer. errno 0: done. */
+  answer(request: number, errno: number): void;
+
+  /** To the cluster core, through the agent. */
+  report(report: VolumeReport): void;
+  ask(ask: VolumeAsk): void;
+  note(note: Note): void;
+}
+
+/** A replica's report, with what status shows of its peers. */
+export interface VolumeReport extends ReplicaReport {
+  readonly frozen: boolean;
+  readonly peers: readonly PeerReport[];
+}
+
+/** One peer as this replica sees it. */
+export interface PeerReport {
+  readonly node: string;
+  readonly connection: ConnectionState;
+  readonly disk: string;
+  readonly outOfSyncBytes: number;
+  /** During a resync: bytes of it done and in all. */
+  readonly resync?: { readonly doneBytes: number; readonly totalBytes: number };
+}
+
+/** What a Primary's volume asks of the cluster. */
+export type VolumeAsk =
+  | {
+    readonly type: "shrink" | "grow";
+    readonly epoch: number;
+    readonly replicaId: string;
+    readonly reason: string;
+  }
+  | { readonly type: "minted"; readonly generation: string }
+  | { readonly type: "promoted"; readonly epoch: number }
+  /** `clean`: drained, flushed on all members, Secondary. */
+  | { readonly type: "demoted"; readonly epoch: number; readonly clean: boolean }
+  /** Clean mark written; the Worker may end. */
+  | { readonly type: "closed" };
+
+/** Orders from the cluster. */
+export type VolumeOrder =
+  | {
+    readonly type: "promote";
+    readonly epoch: number;
+    readonly lineage: string;
+    readonly record: VolumeRecord;
+  }
+  | { readonly type: "demote"; readonly forced: boolean }
+  /** Newest known-chosen record of the group. `mine`: this run owns that epoch. */
+  | {
+    readonly type: "record";
+    readonly epoch: number;
+    readonly mine: boolean;
+    readonly record: VolumeRecord;
+  }
+  | { readonly type: "mint"; readonly generation: string }
+  /** Clean stop of the agent: mark the superblock clean. Only after `demote`. */
+  | { readonly type: "close" };
+
+/** What a volume needs to know at the start. */
+export interface VolumeInit {
+  readonly name: string;
+  readonly node: string;
+  readonly size: number;
+  readonly protocol: ReplicationProtocol;
+  readonly soleBoot: boolean;
+  readonly timeout: number;
+  /** Other replicas' nodes; `peer` arguments are indexes into this list. */
+  readonly peers: readonly string[];
+  /** Linux boot id, to tell an agent's restart from a boot. */
+  readonly bootId: string;
+  /** The disk may lose completed writes at a power loss. */
+  readonly volatileCache: boolean;
+  /** 64 random bits, hex, fresh at every start: becomes `storage` if that must be renewed. */
+  readonly freshStorage: string;
+  /** Random start of session numbers. */
+  readonly sessionSeed: number;
+  /** Monotonic milliseconds. */
+  readonly now: number;
+}
