@@ -1,0 +1,24 @@
+/**
+ * The NBD protocol (Network Block Device, doc/proto.md of the NBD project), the way a volume is
+ * served to clients: bytes to requests, replies to bytes. No sockets, no clock, no promises.
+ *
+ * A connection begins with *negotiation* (fixed newstyle): the client asks for options, one at a
+ * time, and last for an export. Then comes *transmission*: requests with a 28-byte header, a
+ * WRITE's payload after it, each answered in any order under the client's cookie.
+ *
+ * - {@link NbdSession} is the server's side of one connection. It hands the caller's
+ *   {@link NbdSink} valid requests only; everything else it rejects, as the protocol says, or
+ *   drops the connection. `handshake.ts` and `options.ts` are its first phase, `requests.ts` the
+ *   rules of its second.
+ * - `replies.ts` writes replies into the caller's buffers: `encodeReadHeader` and `encodeReply` are
+ *   all that plain service needs, the chunk encoders serve sparse reads and block status.
+ *
+ * @module
+ */
+export * from "./constants.ts";
+export * from "./errors.ts";
+export { assertExport, exportTable, transmissionFlags } from "./exports.ts";
+export * from "./replies.ts";
+export { encodeRequest, NbdRequest, type NbdRequestFields } from "./requests.ts";
+export { NbdSession } from "./session.ts";
+export type * from "./types.ts";
