@@ -1,0 +1,94 @@
+/**
+ * Runs the pure cluster core: events go in one at a time, its effects are carried out in order.
+ *
+ * The order matters: what follows a `persist` may leave only when the `persist` is durable, so
+ * `persist` is synchronous here and an effect that throws stops the agent rather than be skipped.
+ *
+ * @module
+ */
+import { type ClusterState, step } from "../cluster/cluster.ts";
+import type {
+  ClusterEffect,
+  ClusterEvent,
+  Frame,
+  GroupRecord,
+  Note,
+  VoterLogRecord,
+} from "../cluster/types.ts";
+
+/** What carries out the effects. Every call returns at once; answers come back as events. */
+export interface ClusterPorts {
+  /** Durable when it returns. */
+  persist(record: VoterLogRecord): void;
+  send(to: string, frame: Frame): void;
+  mint(volume: string, generation: string): void;
+  record(group: string, record: GroupRecord): void;
+  start(group: string, record: GroupRecord): void;
+  stop(group: string, epoch: number, forced: boolean): void;
+  lease(group: string, epoch: number, until: number): void;
+  suspend(group: string): void;
+  resume(group: string): void;
+  commandDone(id: number, error: string | null): void;
+  shutdownDone(): void;
+  note(note: Note): void;
+}
+
+/** The core with its queue. */
+export class ClusterShell {
+  readonly state: ClusterState;
+  readonly #ports: ClusterPorts;
+  readonly #now: () => number;
+  readonly #queue: ClusterEvent[] = [];
+  #running = false;
+
+  /** @param now monotonic milliseconds, the clock of all leases on this node */
+  constructor(state: ClusterState, ports: ClusterPorts, now: () => number) {
+    this.state = state;
+    this.#ports = ports;
+    this.#now = now;
+  }
+
+  /** Takes an event. Events that effects cause while they run wait for their turn. */
+  dispatch(event: ClusterEvent): void {
+    this.#queue.push(event);
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
+        for (const effect of step(this.state, this.#now(), next)) this.#carryOut(effect);
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  #carryOut(effect: ClusterEffect): void {
+    const ports = this.#ports;
+    switch (effect.type) {
+      case "persist":
+        return ports.persist(effect.record);
+      case "send":
+        return ports.send(effect.to, effect.frame);
+      case "mint":
+        return ports.mint(effect.volume, effect.generation);
+      case "record":
+        return ports.record(effect.group, effect.record);
+      case "start":
+        return ports.start(effect.group, effect.record);
+      case "stop":
+        return ports.stop(effect.group, effect.epoch, effect.forced);
+      case "lease":
+        return ports.lease(effect.group, effect.epoch, effect.until);
+      case "suspend":
+        return ports.suspend(effect.group);
+      case "resume":
+        return ports.resume(effect.group);
+      case "commandDone":
+        return ports.commandDone(effect.id, effect.error ?? null);
+      case "shutdownDone":
+        return ports.shutdownDone();
+      case "note":
+        return ports.note(effect.note);
+    }
+  }
+}
