@@ -1,0 +1,106 @@
+/**
+ * Reads `[cluster]` and `[paths]`.
+ *
+ * @module
+ */
+
+import { checkPlainName } from "./names.ts";
+import type { Problems } from "./problem.ts";
+import { absolutePath, choice, duration, type Field, readTable, text } from "./schema.ts";
+import type { TomlTable } from "./toml.ts";
+import type { ClusterConfig, PathsConfig } from "./types.ts";
+import { formatDuration } from "./units.ts";
+
+/** Where state and sockets live unless the file or the command line says otherwise. */
+export const DEFAULT_PATHS: PathsConfig = {
+  state: "/var/lib/bascule",
+  runtime: "/run/bascule",
+};
+
+/** More heartbeats a second would load a machine without telling more. */
+const SHORTEST_KEEPALIVE = 10;
+
+const WITNESS = 'add a witness, a third small machine without data, and write "majority"';
+
+/** Reads `[cluster]`; nothing if a required key is missing or wrong. */
+export function readCluster(table: TomlTable, problems: Problems): ClusterConfig | undefined {
+  return readTable(table, problems, (reader) => {
+    const name = reader.required("name", text, `"web"`);
+    if (name !== undefined) checkPlainName(name.value, name.at, problems);
+    const keyFile = reader.required("key_file", absolutePath, `"/etc/bascule/key"`);
+    const keepalive = reader.required("keepalive", duration(SHORTEST_KEEPALIVE), `"200ms"`);
+    const deadtime = reader.required("deadtime", duration(), `"1s"`);
+    const warntime = reader.optional("warntime", duration());
+    const initdead = reader.optional("initdead", duration());
+    const shrinkAfter = reader.optional("shrink_after", duration());
+    const quorum = reader.required(
+      "quorum",
+      choice(["majority"], {
+        fencing: `quorum by fencing is not in this version; ${WITNESS}`,
+        survivor: `survivor mode is not in this version; ${WITNESS}`,
+      }),
+      `"majority"`,
+    );
+
+    if (keepalive !== undefined && deadtime !== undefined) {
+      const least = 2 * keepalive.value;
+      atLeast(deadtime, least, "twice the keepalive, or one lost packet is a death", problems);
+    }
+    if (warntime !== undefined) {
+      if (keepalive !== undefined) atLeast(warntime, keepalive.value, "the keepalive", problems);
+      if (deadtime !== undefined && warntime.value > deadtime.value) {
+        const latest = formatDuration(deadtime.value);
+        problems.error(
+          warntime.at,
+          `${
+            formatDuration(warntime.value)
+          } is longer than the deadtime; write at most "${latest}"`,
+        );
+      }
+    }
+    for (const later of [initdead, shrinkAfter]) {
+      if (later !== undefined && deadtime !== undefined) {
+        atLeast(later, deadtime.value, "the deadtime", problems);
+      }
+    }
+
+    if (!name || !keyFile || !keepalive || !deadtime || !quorum) return undefined;
+    return {
+      name: name.value,
+      keyFile: keyFile.value,
+      keepalive: keepalive.value,
+      warntime: warntime?.value ?? Math.floor(deadtime.value / 2),
+      deadtime: deadtime.value,
+      initdead: initdead?.value ?? 10 * deadtime.value,
+      shrinkAfter: shrinkAfter?.value ?? 10 * deadtime.value,
+      quorum: quorum.value,
+    };
+  });
+}
+
+/** Reads `[paths]`; what the command line says goes before what the file says. */
+export function readPaths(
+  table: TomlTable | undefined,
+  overrides: Partial<PathsConfig>,
+  problems: Problems,
+): PathsConfig {
+  const written: Partial<PathsConfig> = table === undefined ? {} : readTable(
+    table,
+    problems,
+    (reader) => {
+      const state = reader.optional("state", absolutePath)?.value;
+      const runtime = reader.optional("runtime", absolutePath)?.value;
+      return { ...(state && { state }), ...(runtime && { runtime }) };
+    },
+  );
+  return { ...DEFAULT_PATHS, ...written, ...overrides };
+}
+
+function atLeast(field: Field<number>, least: number, what: string, problems: Problems): void {
+  if (field.value >= least) return;
+  const written = formatDuration(field.value);
+  problems.error(
+    field.at,
+    `${written} is shorter than ${what}; write at least "${formatDuration(least)}"`,
+  );
+}

@@ -1,0 +1,117 @@
+/**
+ * Reads `[groups.NAME]`: what runs together, in which order, and where.
+ *
+ * @module
+ */
+
+import type { Claims } from "./claims.ts";
+import { checkPlainName } from "./names.ts";
+import type { NodeSet } from "./nodes.ts";
+import type { Place, Problems } from "./problem.ts";
+import { resource } from "./resources.ts";
+import { array, choice, type Field, placed, readTable, table, text } from "./schema.ts";
+import type { TomlEntry, TomlTable } from "./toml.ts";
+import type { GroupConfig, ResourceConfig } from "./types.ts";
+import { checkDataNode, type VolumeSet } from "./volumes.ts";
+
+/** What groups are checked against. */
+export interface GroupContext {
+  readonly nodes: NodeSet;
+  readonly volumes: VolumeSet;
+  readonly claims: Claims;
+  readonly problems: Problems;
+}
+
+/** Reads all groups and checks them against nodes, volumes and each other. */
+export function readGroups(groups: TomlTable | undefined, context: GroupContext): GroupConfig[] {
+  const good: GroupConfig[] = [];
+  for (const [name, entry] of groups?.entries ?? []) {
+    const group = readGroup(name, entry, context);
+    if (group !== undefined) good.push(group);
+  }
+  for (const [name, { at }] of context.volumes.declared) {
+    if (context.claims.owner(`volume ${name}`) === undefined) {
+      context.problems.warning(
+        at,
+        `no group has this volume, so it is never served; add "volume:${name}" to a group`,
+      );
+    }
+  }
+  return good;
+}
+
+function readGroup(
+  name: string,
+  entry: TomlEntry,
+  context: GroupContext,
+): GroupConfig | undefined {
+  const { problems } = context;
+  checkPlainName(name, entry.at, problems);
+  const body = table(entry.value, problems);
+  if (body === undefined) return undefined;
+  return readTable(body, problems, (reader) => {
+    const prefer = reader.optional("prefer", array(placed(text), 0, "node names"))?.value ?? [];
+    const failback = reader.optional("failback", choice(["never", "now"]));
+    const one = resource({
+      volumes: context.volumes.declared,
+      claims: context.claims,
+      problems,
+    });
+    const resources = reader.required("resources", array(one, 1, "resources"), `["volume:data"]`);
+    const candidates = findCandidates(resources?.value ?? [], context);
+    if (resources !== undefined && candidates.length === 0) noCandidate(resources, problems);
+    checkPrefer(prefer, resources === undefined ? undefined : candidates, context);
+    if (resources === undefined) return undefined;
+    return {
+      name,
+      prefer: prefer.map((field) => field.value),
+      failback: failback?.value ?? "never",
+      resources: resources.value,
+      candidates,
+    };
+  });
+}
+
+/** Data nodes with a replica of every volume of the group, in file order. */
+function findCandidates(resources: readonly ResourceConfig[], context: GroupContext): string[] {
+  const { nodes, volumes } = context;
+  const replicas = resources
+    .filter((item) => item.kind === "volume")
+    .map((item) => volumes.declared.get(item.volume)?.replicaNodes ?? []);
+  return [...nodes.declared]
+    .filter(([name, node]) => !node.witness && replicas.every((set) => set.includes(name)))
+    .map(([name]) => name);
+}
+
+function noCandidate(resources: Field<readonly ResourceConfig[]>, problems: Problems): void {
+  const volumes = resources.value.filter((item) => item.kind === "volume");
+  if (volumes.length < 2) return; // Said already, where the replicas or nodes are read.
+  const names = volumes.map((item) => item.volume).join(", ");
+  problems.error(
+    resources.at,
+    `no node has a replica of all of ${names}; give them one in common or split the group`,
+  );
+}
+
+function checkPrefer(
+  prefer: readonly Field<string>[],
+  candidates: readonly string[] | undefined,
+  context: GroupContext,
+): void {
+  const seen = new Map<string, Place>();
+  for (const { value, at } of prefer) {
+    if (!checkDataNode(value, at, "run a group", context.nodes, context.problems)) continue;
+    const before = seen.get(value);
+    if (before !== undefined) {
+      context.problems.error(at, `${value} is already named in ${before.key}; remove one`);
+    }
+    seen.set(value, at);
+    if (candidates !== undefined && candidates.length > 0 && !candidates.includes(value)) {
+      context.problems.error(
+        at,
+        `${value} has no replica of the group's volumes; the nodes that can run it are ` +
+          candidates.join(", "),
+      );
+    }
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * Reads `[nodes.NAME]`: who takes part, who votes only, and over which links they hear each other.
+ *
+ * @module
+ */
+
+import { type IpAddress, parseEndpoint } from "./address.ts";
+import type { Claims } from "./claims.ts";
+import { isHostName } from "./names.ts";
+import type { Place, Problems } from "./problem.ts";
+import {
+  array,
+  boolean,
+  fail,
+  type Field,
+  placed,
+  type Reader,
+  readTable,
+  text,
+} from "./schema.ts";
+import type { TomlTable } from "./toml.ts";
+import type { LinkConfig, NodeConfig } from "./types.ts";
+
+const MAX_NODES = 16;
+/** A majority of fewer voters cannot lose one. */
+const LEAST_VOTERS = 3;
+
+/** What later sections may refer to, kept even where a node has errors of its own. */
+export interface NodeSet {
+  /** Every name in the file, in file order. */
+  readonly declared: ReadonlyMap<string, { readonly witness: boolean }>;
+  /** The nodes without errors. */
+  readonly nodes: readonly NodeConfig[];
+}
+
+interface Link extends LinkConfig {
+  readonly ip: IpAddress;
+  readonly endpoint: string;
+}
+
+/** Reads all nodes and checks them against each other. */
+export function readNodes(table: TomlTable, claims: Claims, problems: Problems): NodeSet {
+  const declared = new Map<string, { witness: boolean }>();
+  const nodes: NodeConfig[] = [];
+  const networks: LinkNetworks = new Map();
+  for (const [name, entry] of table.entries) {
+    if (checkNodeName(name, entry.at, problems)) {
+      claims.claim(`host name ${name.toLowerCase()}`, entry.at, problems);
+    }
+    declared.set(name, { witness: false });
+    if (entry.value.kind !== "table") {
+      fail(entry.value, `a node is a table; write [nodes.${name}] and its links below`, problems);
+      continue;
+    }
+    const written = entry.value.entries.get("links")?.value;
+    readTable(entry.value, problems, (reader) => {
+      const witness = reader.optional("witness", boolean)?.value ?? false;
+      declared.set(name, { witness });
+      const example = `["udp://192.0.2.1:6940"]`;
+      const links = reader.required("links", array(placed(link), 1, "links"), example)?.value;
+      if (links === undefined) return;
+      checkLinks(links, claims, networks, problems);
+      if (written?.kind === "array" && written.items.length === 1 && !witness) {
+        problems.warning(
+          entry.at,
+          "with one link only a cut cable looks like a dead node; add a link on a second network",
+        );
+      }
+      const plain = links.map(({ value: { address, host, port } }) => ({ address, host, port }));
+      nodes.push({ name, witness, links: plain });
+    });
+  }
+  checkCount(declared, table.at, problems);
+  return { declared, nodes };
+}
+
+function checkNodeName(name: string, at: Place, problems: Problems): boolean {
+  if (isHostName(name)) return true;
+  problems.error(
+    at,
+    `${JSON.stringify(name)} is not a host name; ` +
+      "use letters, digits and hyphens, at most 63 between two dots",
+  );
+  return false;
+}
+
+const link: Reader<Link> = (value, problems) => {
+  const address = text(value, problems);
+  if (address === undefined) return undefined;
+  if (address.startsWith("serial:")) {
+    return fail(value, "this version knows udp links only; remove the serial link", problems);
+  }
+  if (!address.startsWith("udp://")) {
+    return fail(value, `${JSON.stringify(address)} is not a link; write udp://HOST:PORT`, problems);
+  }
+  const read = parseEndpoint(address.slice("udp://".length));
+  if ("error" in read) return fail(value, read.error, problems);
+  const { ip, port, text: endpoint } = read.value;
+  return { address, host: ip.text, port, ip, endpoint };
+};
+
+/** Per link number: the family of its network, and the key that said so first. */
+type LinkNetworks = Map<number, { readonly family: 4 | 6; readonly key: string }>;
+
+function checkLinks(
+  links: readonly Field<Link>[],
+  claims: Claims,
+  networks: LinkNetworks,
+  problems: Problems,
+): void {
+  const hosts = new Map<string, Place>();
+  for (const [index, { value, at }] of links.entries()) {
+    const first = claims.claim(`address ${value.endpoint}`, at, problems);
+    claims.note(`host ${value.host}`, at);
+    const same = hosts.get(value.host);
+    if (first && same !== undefined) {
+      problems.warning(
+        at,
+        `${same.key} has the same host, so both fail together; use an address on a second network`,
+      );
+    }
+    hosts.set(value.host, at);
+
+    const network = networks.get(index);
+    if (network === undefined) {
+      networks.set(index, { family: value.ip.family, key: at.key });
+    } else if (network.family !== value.ip.family) {
+      problems.error(
+        at,
+        `this is IPv${value.ip.family} and ${network.key} is IPv${network.family}; ` +
+          "links of the same number must be on one network",
+      );
+    }
+  }
+}
+
+function checkCount(
+  declared: ReadonlyMap<string, { readonly witness: boolean }>,
+  at: Place,
+  problems: Problems,
+): void {
+  const count = declared.size;
+  if (count > MAX_NODES) {
+    problems.error(at, `${count} nodes are too many; a cluster has at most ${MAX_NODES}`);
+  }
+  if (count < 2) {
+    problems.error(at, `a cluster needs at least 2 nodes and a witness; add [nodes.NAME] tables`);
+  } else if (count < LEAST_VOTERS) {
+    problems.error(
+      at,
+      `a majority needs at least ${LEAST_VOTERS} voters, and there are ${count} nodes; ` +
+        "add one with witness = true on a third machine",
+    );
+  }
+  if (count > 0 && [...declared.values()].every((node) => node.witness)) {
+    problems.error(at, "every node is a witness, so none can run a group; remove a witness = true");
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * Reads `[volumes.NAME]`: size, protocol, export and the disks that hold the replicas.
+ *
+ * @module
+ */
+
+import { type Endpoint, parseEndpoint } from "./address.ts";
+import type { Claims } from "./claims.ts";
+import { checkPlainName } from "./names.ts";
+import type { NodeSet } from "./nodes.ts";
+import type { Place, Problems } from "./problem.ts";
+import {
+  absolutePath,
+  boolean,
+  choice,
+  duration,
+  fail,
+  integer,
+  normalPath,
+  type Reader,
+  readTable,
+  size,
+  table,
+  type TableReader,
+  text,
+  whyNotAbsolute,
+} from "./schema.ts";
+import { didYouMean } from "./suggest.ts";
+import type { TomlEntry, TomlTable } from "./toml.ts";
+import type { ExportConfig, ReplicaConfig, VolumeConfig } from "./types.ts";
+import { formatSize } from "./units.ts";
+
+/** Bytes of one bit in the dirty bitmap, hence the unit of a volume's size. */
+const BLOCK = 4096;
+const MAX_REPLICAS = 2;
+/** `sockaddr_un.sun_path` holds 108 bytes, one of them NUL: unix(7). */
+const MAX_SOCKET_PATH = 107;
+/** What DRBD allows, too: fewer extents thrash, more do not fit the ring. */
+const AL_EXTENTS = { least: 67, most: 65534 };
+
+/** What later sections may refer to, kept even where a volume has errors of its own. */
+export interface VolumeSet {
+  /** Every name in the file, with the nodes that are named as replicas. */
+  readonly declared: ReadonlyMap<string, VolumeDeclaration>;
+  /** The volumes without errors. */
+  readonly volumes: readonly VolumeConfig[];
+}
+
+/** A volume as groups see it. */
+export interface VolumeDeclaration {
+  readonly at: Place;
+  readonly replicaNodes: readonly string[];
+  /** The file leaves the export to the default, which lies below the runtime directory. */
+  readonly defaultExport: boolean;
+}
+
+/** What volumes are checked against. */
+export interface VolumeContext {
+  readonly nodes: NodeSet;
+  readonly claims: Claims;
+  readonly problems: Problems;
+  /** Milliseconds; nothing if the file has no usable deadtime. */
+  readonly deadtime: number | undefined;
+  /** Where exports go by default. */
+  readonly runtime: string;
+}
+
+/** Reads all volumes and checks them against nodes and each other. */
+export function readVolumes(volumes: TomlTable | undefined, context: VolumeContext): VolumeSet {
+  const declared = new Map<string, VolumeDeclaration>();
+  const good: VolumeConfig[] = [];
+  for (const [name, entry] of volumes?.entries ?? []) {
+    const { declaration, volume } = readVolume(name, entry, context);
+    declared.set(name, declaration);
+    if (volume !== undefined) good.push(volume);
+  }
+  return { declared, volumes: good };
+}
+
+function readVolume(
+  name: string,
+  entry: TomlEntry,
+  context: VolumeContext,
+): { declaration: VolumeDeclaration; volume: VolumeConfig | undefined } {
+  const { problems } = context;
+  const named = checkPlainName(name, entry.at, problems);
+  const body = table(entry.value, problems);
+  const nothing = { at: entry.at, replicaNodes: [], defaultExport: false };
+  if (body === undefined) return { declaration: nothing, volume: undefined };
+  return readTable(body, problems, (reader) => {
+    const bytes = reader.required("size", volumeSize, `"20GiB"`);
+    const protocol = reader.optional("protocol", choice(["A", "B", "C"]));
+    const written = reader.optional("export", socketAddress);
+    const defaultExport = !body.entries.has("export");
+    const socket = defaultExport && named ? defaultSocket(name, entry.at, context) : written?.value;
+    if (socket !== undefined) {
+      context.claims.claim(`socket ${socket.path}`, written?.at ?? entry.at, problems);
+    }
+    const afterPowerLoss = reader.optional("after_power_loss", choice(["wait", "go"]));
+    const soleBoot = reader.optional("sole_boot", boolean);
+    const io = reader.optional("io", choice(["buffered", "direct"]));
+    const timeout = reader.optional("timeout", duration());
+    const alExtents = reader.optional("al_extents", activityLogExtents);
+    reader.refused(
+      "device",
+      "attaching a kernel device is not in this version; " +
+        "remove the key and connect an NBD client to the export",
+    );
+    const section = reader.section("replicas");
+    const replicas = section === undefined ? undefined : readReplicas(section, context);
+
+    const declaration = { at: entry.at, replicaNodes: replicas?.nodes ?? [], defaultExport };
+    if (!bytes || !socket || !replicas) return { declaration, volume: undefined };
+    const volume: VolumeConfig = {
+      name,
+      size: bytes.value,
+      protocol: protocol?.value ?? "C",
+      export: socket,
+      afterPowerLoss: afterPowerLoss?.value ?? "wait",
+      soleBoot: soleBoot?.value ?? false,
+      io: io?.value ?? "buffered",
+      timeout: timeout?.value ?? 2 * (context.deadtime ?? 0),
+      alExtents: alExtents?.value ?? "auto",
+      replicas: replicas.replicas,
+    };
+    return { declaration, volume };
+  });
+}
+
+const volumeSize: Reader<number> = (value, problems) => {
+  const bytes = size(value, problems);
+  if (bytes === undefined) return undefined;
+  if (bytes === 0) return fail(value, "a volume of size 0 holds nothing; give it a size", problems);
+  if (bytes % BLOCK === 0) return bytes;
+  const rounded = formatSize(Math.ceil(bytes / BLOCK) * BLOCK);
+  return fail(
+    value,
+    `${bytes} bytes is not a multiple of ${BLOCK}; write "${rounded}"`,
+    problems,
+  );
+};
+
+const activityLogExtents: Reader<number | "auto"> = (value, problems) =>
+  value.kind === "string"
+    ? choice(["auto"])(value, problems)
+    : integer(AL_EXTENTS.least, AL_EXTENTS.most)(value, problems);
+
+const socketAddress: Reader<ExportConfig> = (value, problems) => {
+  const address = text(value, problems);
+  if (address === undefined) return undefined;
+  if (!address.startsWith("unix:")) {
+    return fail(
+      value,
+      `${
+        JSON.stringify(address)
+      } is not a unix socket, and this version exports on nothing else; ` +
+        "write unix:/run/bascule/NAME.sock",
+      problems,
+    );
+  }
+  const path = address.slice("unix:".length);
+  const why = whyNotAbsolute(path) ?? whyTooLong(path);
+  return why === undefined ? { address, path: normalPath(path) } : fail(value, why, problems);
+};
+
+function defaultSocket(name: string, at: Place, context: VolumeContext): ExportConfig | undefined {
+  const path = normalPath(`${context.runtime}/${name}.sock`);
+  const why = whyTooLong(path);
+  if (why === undefined) return { address: `unix:${path}`, path };
+  context.problems.error(at, why);
+  return undefined;
+}
+
+function whyTooLong(path: string): string | undefined {
+  const length = new TextEncoder().encode(path).length;
+  if (length <= MAX_SOCKET_PATH) return undefined;
+  return `socket path ${path} has ${length} bytes and the system allows ${MAX_SOCKET_PATH}; ` +
+    "choose a shorter one";
+}
+
+function readReplicas(
+  section: TomlTable,
+  context: VolumeContext,
+): { nodes: string[]; replicas: ReplicaConfig[] } {
+  const { problems } = context;
+  const count = section.entries.size;
+  if (count < 1 || count > MAX_REPLICAS) {
+    problems.error(
+      section.at,
+      `${count} replicas; a volume has 1 or ${MAX_REPLICAS}, one line each: ` +
+        'NODE = { disk = "/dev/sdb", address = "192.0.2.1:6941" }',
+    );
+  }
+  const nodes: string[] = [];
+  const replicas: ReplicaConfig[] = [];
+  let first: { family: 4 | 6; key: string } | undefined;
+  for (const [node, entry] of section.entries) {
+    if (checkDataNode(node, entry.at, "hold a replica", context.nodes, problems)) nodes.push(node);
+    const body = table(entry.value, problems);
+    if (body === undefined) continue;
+    const replica = readTable(body, problems, (reader) => readReplica(node, reader, context));
+    if (replica === undefined) continue;
+    const { endpoint: { ip }, config, at } = replica;
+    if (first !== undefined && first.family !== ip.family) {
+      problems.error(
+        at,
+        `this is IPv${ip.family} and ${first.key} is IPv${first.family}; ` +
+          "both replicas must be on one network",
+      );
+    }
+    first ??= { family: ip.family, key: at.key };
+    replicas.push(config);
+  }
+  return { nodes, replicas };
+}
+
+function readReplica(node: string, reader: TableReader, context: VolumeContext) {
+  const { claims, problems } = context;
+  const disk = reader.required("disk", absolutePath, `"/dev/sdb"`);
+  const metaDisk = reader.optional("meta_disk", metaDiskPath);
+  for (const field of [disk, metaDisk]) {
+    if (field === undefined || field.value === "internal") continue;
+    claims.claim(`disk ${field.value} of ${node}`, field.at, problems);
+  }
+  const address = reader.required("address", endpoint, `"192.0.2.1:6941"`);
+  if (address !== undefined) {
+    claims.claim(`address ${address.value.text}`, address.at, problems);
+    claims.note(`host ${address.value.ip.text}`, address.at);
+  }
+  if (!disk || !address) return undefined;
+  const config: ReplicaConfig = {
+    node,
+    disk: disk.value,
+    metaDisk: metaDisk?.value ?? "internal",
+    host: address.value.ip.text,
+    port: address.value.port,
+  };
+  return { config, endpoint: address.value, at: address.at };
+}
+
+const metaDiskPath: Reader<string> = (value, problems) =>
+  value.kind === "string" && value.value === "internal"
+    ? "internal"
+    : absolutePath(value, problems);
+
+const endpoint: Reader<Endpoint> = (value, problems) => {
+  const address = text(value, problems);
+  if (address === undefined) return undefined;
+  const read = parseEndpoint(address);
+  return "error" in read ? fail(value, read.error, problems) : read.value;
+};
+
+/** Checks that a name is a node's and that this node has data. Returns whether both are so. */
+export function checkDataNode(
+  name: string,
+  at: Place,
+  purpose: string,
+  nodes: NodeSet,
+  problems: Problems,
+): boolean {
+  const node = nodes.declared.get(name);
+  if (node === undefined) {
+    const known = [...nodes.declared.keys()];
+    const hint = didYouMean(name, known) || `; the nodes are ${known.join(", ")}`;
+    problems.error(at, `there is no node ${JSON.stringify(name)}${hint}`);
+    return false;
+  }
+  if (node.witness) {
+    problems.error(at, `${name} is a witness and cannot ${purpose}; name a node that has data`);
+    return false;
+  }
+  return true;
+}
