@@ -94,13 +94,15 @@ export class Writer {
 
   /** 16 bits, unsigned. */
   uint16(value: number): this {
-    this.#view.setUint16(this.#extend(2), value);
+    const at = this.#extend(2);
+    this.#view.setUint16(at, value);
     return this;
   }
 
   /** 32 bits, unsigned. */
   uint32(value: number): this {
-    this.#view.setUint32(this.#extend(4), value);
+    const at = this.#extend(4);
+    this.#view.setUint32(at, value);
     return this;
   }
 
@@ -116,7 +118,8 @@ export class Writer {
 
   /** Bytes as they are. */
   bytes(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#extend(bytes.length));
+    const at = this.#extend(bytes.length);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
@@ -134,6 +137,7 @@ export class Writer {
     return message;
   }
 
+  /** Make room for `count` more bytes; may replace the buffer. Returns where they go. */
   #extend(count: number): number {
     const at = this.#length;
     this.#length += count;

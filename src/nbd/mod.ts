@@ -12,9 +12,12 @@
  *   rules of its second.
  * - `replies.ts` writes replies into the caller's buffers: `encodeReadHeader` and `encodeReply` are
  *   all that plain service needs, the chunk encoders serve sparse reads and block status.
+ * - {@link NbdClient} is the client's side, as the command line and the tests use it.
  *
  * @module
  */
+export * from "./client.ts";
+export type { NbdClientOptions, NbdExportInfo } from "./client_handshake.ts";
 export * from "./constants.ts";
 export * from "./errors.ts";
 export { assertExport, exportTable, transmissionFlags } from "./exports.ts";
