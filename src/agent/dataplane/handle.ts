@@ -1,0 +1,179 @@
+/**
+ * The data plane: what serves the volumes, request by request, apart from the agent's main thread.
+ *
+ * Each volume has a Worker that waits in the kernel and nowhere else: clients' NBD connections, the
+ * disk and the replication links are on one {@linkcode Engine}. In the Worker:
+ *
+ * - `worker.ts` is the entry, `data_plane.ts` the event loop that ties the parts together;
+ * - `disk.ts` opens a disk or says why not, `disk_io.ts` is the disk half of the volume's I/O;
+ * - `export_server.ts`, `nbd_connection.ts`: the unix socket and its clients;
+ * - `replica_listener.ts`, `replica_link.ts`: replication over TCP, `meta_area.ts` the metadata;
+ * - `buffers.ts`, `operations.ts`: memory and completions, both without allocation per request.
+ *
+ * Here is the main thread's side of it: {@linkcode VolumeWorker}.
+ *
+ * @module
+ */
+import type { Note } from "../../cluster/types.ts";
+import type { ClusterKeys } from "../../config/key_file.ts";
+import type { Config, VolumeConfig } from "../../config/types.ts";
+import { monotonicMs } from "../../os/clock.ts";
+import type { EngineName } from "../../os/engine.ts";
+import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts";
+import { LeaseCell } from "./lease_cell.ts";
+import type { WorkerInit, WorkerMessage, WorkerReady } from "./messages.ts";
+import { OrderPipe } from "./order_pipe.ts";
+
+/** What {@linkcode VolumeWorker.start} needs. */
+export interface VolumeWorkerOptions {
+  readonly config: Config;
+  /** A volume of it that has a replica on `node`. */
+  readonly volume: VolumeConfig;
+  readonly node: string;
+  readonly keys: ClusterKeys;
+  /** Linux boot id. */
+  readonly bootId: string;
+  /** The module that calls `serveDataPlane` in a Worker. Default: the program's main module. */
+  readonly moduleUrl?: string;
+  /** Default: the best that the kernel offers. */
+  readonly engine?: EngineName;
+}
+
+/** A Worker that has not ended so long after it was told to is left alone, in milliseconds. */
+const CLOSE_PATIENCE = 10_000;
+
+/**
+ * One volume's Worker, seen from the main thread. The callbacks may be set at any time before the
+ * next turn of the event loop; after `onFatal` or the end of `close` none is called.
+ */
+export class VolumeWorker {
+  /** The volume's state changed. */
+  onReport: (report: VolumeReport) => void = () => {};
+  /** The volume asks the cluster, or answers an order. */
+  onAsk: (ask: VolumeAsk) => void = () => {};
+  /** One line for log and journal. */
+  onNote: (note: Note) => void = () => {};
+  /** The Worker could not start or go on: what, where, the mend. It is gone. */
+  onFatal: (reason: string) => void = () => {};
+  /** The disk is open and the replication port is bound. */
+  onReady: (ready: WorkerReady) => void = () => {};
+
+  readonly #worker: Worker;
+  readonly #pipe: OrderPipe;
+  readonly #lease = new LeaseCell();
+  readonly #ended = Promise.withResolvers<void>();
+  #over = false;
+
+  /** Starts the Worker; whatever goes wrong in it comes by `onFatal`. */
+  static start(options: VolumeWorkerOptions): VolumeWorker {
+    return new VolumeWorker(options);
+  }
+
+  private constructor(options: VolumeWorkerOptions) {
+    this.#pipe = new OrderPipe((reason) => this.#fatal(`the data plane hangs: ${reason}`));
+    this.#worker = new Worker(options.moduleUrl ?? Deno.mainModule, {
+      type: "module",
+      name: `volume ${options.volume.name}`,
+    });
+    this.#worker.onmessage = (event) => this.#message(event.data as WorkerMessage);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#fatal(`the data plane broke down: ${event.message}`);
+    };
+    this.#worker.postMessage(workerInit(options, this.#pipe.workerEnd, this.#lease.buffer));
+  }
+
+  /** Passes an order on. It is carried out in order, and answered by `onAsk`. */
+  order(order: VolumeOrder): void {
+    if (!this.#over) this.#pipe.send({ type: "order", order });
+  }
+
+  /** The lease of the volume's group, in milliseconds of CLOCK_MONOTONIC; Infinity: sole. */
+  lease(epoch: number, until: number): void {
+    if (this.#over) return;
+    if (this.#lease.write(epoch, until, monotonicMs())) this.#pipe.send({ type: "wake" });
+  }
+
+  /**
+   * Ends the Worker. A Secondary writes the clean mark first; a Primary, which should have been
+   * demoted before, ends without. Resolves when it is over, or when it does not end in time.
+   */
+  async close(): Promise<void> {
+    if (this.#over) return;
+    this.#pipe.send({ type: "end" });
+    const timer = setTimeout(
+      () => this.#fatal("the data plane does not end: the disk does not answer"),
+      CLOSE_PATIENCE,
+    );
+    await this.#ended.promise;
+    clearTimeout(timer);
+  }
+
+  #message(message: WorkerMessage): void {
+    if (this.#over) return;
+    switch (message.type) {
+      case "ready":
+        return this.onReady(message.ready);
+      case "report":
+        return this.onReport(message.report);
+      case "ask":
+        return this.onAsk(message.ask);
+      case "note":
+        return this.onNote(message.note);
+      case "fatal":
+        return this.#fatal(message.reason);
+      case "ended":
+        return this.#end();
+    }
+  }
+
+  #fatal(reason: string): void {
+    if (this.#over) return;
+    this.#end();
+    this.onFatal(reason);
+  }
+
+  #end(): void {
+    this.#over = true;
+    this.#worker.terminate();
+    this.#pipe.close();
+    this.#ended.resolve();
+  }
+}
+
+function workerInit(
+  options: VolumeWorkerOptions,
+  orders: number,
+  lease: SharedArrayBuffer,
+): WorkerInit {
+  const { config, volume, node, keys } = options;
+  const own = volume.replicas.find((replica) => replica.node === node);
+  if (own === undefined) {
+    throw new Error(`volume ${volume.name} has no replica on node ${node}`);
+  }
+  return {
+    type: "bascule-data-plane",
+    cluster: config.cluster.name,
+    volume: volume.name,
+    node,
+    size: volume.size,
+    protocol: volume.protocol,
+    soleBoot: volume.soleBoot,
+    alExtents: volume.alExtents,
+    timeout: volume.timeout,
+    io: volume.io,
+    disk: own.disk,
+    metaDisk: own.metaDisk,
+    exportPath: volume.export.path,
+    listen: { host: own.host, port: own.port },
+    peers: volume.replicas
+      .filter((replica) => replica.node !== node)
+      .map(({ node, host, port }) => ({ node, host, port })),
+    activeKey: keys.active,
+    keys: keys.keys,
+    bootId: options.bootId,
+    engine: options.engine,
+    orders,
+    lease,
+  };
+}
