@@ -39,8 +39,11 @@ export interface NbdExportInfo {
 
 /** What a client handshake calls. */
 export interface ClientHandshakeEvents {
+  /** Bytes to send, in order. */
   send(bytes: Uint8Array): void;
+  /** The transmission phase begins with the next byte. */
   ready(info: NbdExportInfo): void;
+  /** The server refused or broke the protocol; no further calls follow. */
   failed(reason: string): void;
 }
 

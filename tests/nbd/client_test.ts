@@ -122,6 +122,12 @@ Deno.test("a server that breaks the protocol fails the client once", () => {
     "bad magic": bytes(ready, "67446699 00000000", cookie),
     "data outside": bytes(ready, "668e33ef 0001 0001", cookie, "00000009 0000000000000fff 00"),
     "data past the end": bytes(ready, "668e33ef 0001 0001", cookie, "00000009 0000000000001040 00"),
+    "hole past the end": bytes(
+      ready,
+      "668e33ef 0001 0002",
+      cookie,
+      "0000000c 0000000000001020 00000040",
+    ),
     "empty data": bytes(ready, "668e33ef 0001 0001", cookie, "00000008 0000000000001000"),
     "not all data": bytes(ready, "668e33ef 0001 0000", cookie, "00000000"),
     "unknown chunk": bytes(ready, "668e33ef 0001 0042", cookie, "00000000"),
