@@ -230,6 +230,15 @@ Deno.test("nothing is left for later, and nothing speaks of a place that readers
   assertNone(problems, "to be mended");
 });
 
+Deno.test("each task of deno.json runs something that exists", () => {
+  const { tasks }: { tasks: Record<string, string> } = JSON.parse(textOf("deno.json"));
+  const problems = Object.entries(tasks).flatMap(([name, command]) =>
+    [...command.matchAll(/[\w/]+\.ts/g)].filter(([path]) => !FILES.includes(path))
+      .map(([path]) => `task ${name} runs ${path}`)
+  );
+  assertNone(problems, "missing scripts");
+});
+
 Deno.test("no test runs alone or is switched off", () => {
   const problems = FILES.filter((path) =>
     path.startsWith("tests/") && /\.test\s*\.\s*(only|ignore)\b|\bonly\s*:\s*true/.test(
