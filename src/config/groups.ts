@@ -59,7 +59,7 @@ function readGroup(
     });
     const resources = reader.required("resources", array(one, 1, "resources"), `["volume:data"]`);
     const candidates = findCandidates(resources?.value ?? [], context);
-    if (resources !== undefined && candidates.length === 0) noCandidate(resources, problems);
+    if (resources !== undefined && candidates.length === 0) noCandidate(resources, context);
     checkPrefer(prefer, resources === undefined ? undefined : candidates, context);
     if (resources === undefined) return undefined;
     return {
@@ -83,13 +83,15 @@ function findCandidates(resources: readonly ResourceConfig[], context: GroupCont
     .map(([name]) => name);
 }
 
-function noCandidate(resources: Field<readonly ResourceConfig[]>, problems: Problems): void {
-  const volumes = resources.value.filter((item) => item.kind === "volume");
-  if (volumes.length < 2) return; // Said already, where the replicas or nodes are read.
-  const names = volumes.map((item) => item.volume).join(", ");
-  problems.error(
+/** Silent where the cause, a volume without replicas or no data node at all, is an error itself. */
+function noCandidate(resources: Field<readonly ResourceConfig[]>, context: GroupContext): void {
+  const names = resources.value.flatMap((item) => item.kind === "volume" ? [item.volume] : []);
+  const replicas = names.map((name) => context.volumes.declared.get(name)?.replicaNodes ?? []);
+  if (names.length === 0 || replicas.some((nodes) => nodes.length === 0)) return;
+  context.problems.error(
     resources.at,
-    `no node has a replica of all of ${names}; give them one in common or split the group`,
+    `no node has a replica of all of ${names.join(", ")}; ` +
+      "give them one in common or split the group",
   );
 }
 

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type Problem, Problems, WHOLE_FILE } from "./problem.ts";
+import { formatProblem, type Problem, Problems, WHOLE_FILE } from "./problem.ts";
 
 /** The keys of a cluster, by key id. */
 export interface ClusterKeys {
@@ -96,6 +96,25 @@ export function checkKeyFile(path: string): KeyFileCheck {
     return keys === undefined ? { state: "bad", problems } : { state: "good", keys };
   } finally {
     file.close();
+  }
+}
+
+/**
+ * The keys, for who cannot go on without.
+ *
+ * @throws {Error} whose message has every problem, one a line, each with the path of the file
+ */
+export function loadKeys(path: string): ClusterKeys {
+  const check = checkKeyFile(path);
+  switch (check.state) {
+    case "good":
+      return check.keys;
+    case "absent":
+      throw new Error(`${path}: does not exist; make one with bascule config key ${path}`);
+    case "unchecked":
+      throw new Error(`${path}: ${check.why}; run as root or as the owner of the file`);
+    case "bad":
+      throw new Error(check.problems.map((problem) => formatProblem(path, problem)).join("\n"));
   }
 }
 

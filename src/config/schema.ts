@@ -126,8 +126,8 @@ export function choice<const T extends string>(
     if (found !== undefined) return found;
     const why = Object.hasOwn(later, word) ? later[word] : undefined;
     if (why !== undefined) return fail(value, why, problems);
-    const list = words.map((candidate) => JSON.stringify(candidate)).join(", ");
-    return fail(value, `${JSON.stringify(word)} is not one of ${list}`, problems);
+    const list = words.map((candidate) => JSON.stringify(candidate)).join(" or ");
+    return fail(value, `${JSON.stringify(word)} is not known here; write ${list}`, problems);
   };
 }
 

@@ -56,7 +56,8 @@ const PLAIN_WORDS: Readonly<Record<string, string>> = {
   "Unterminated string constant": "this string has no closing quote",
   "Unterminated array": "this array has no closing ]",
   "Unterminated inline table": "this inline table has no closing }",
-  "Unterminated table-key": "this table header has no closing ]",
+  "Unexpected character": "not TOML from here on; text needs quotes, a comment needs #",
+  "Unexpected token": "not TOML from here on; text needs quotes, a comment needs #",
   "Must be a newline": "one key a line; start a new line here",
 };
 
@@ -67,22 +68,37 @@ export function readToml(text: string, problems: Problems): TomlTable | undefine
     program = parseTOML(text, { tomlVersion: "1.0" });
   } catch (error) {
     if (!(error instanceof ParseError)) throw error;
-    problems.error(placeOfSyntaxError(text, error), PLAIN_WORDS[error.message] ?? error.message);
+    reportSyntax(text, error, problems);
     return undefined;
   }
   return new TreeBuilder(problems).build(program);
 }
 
-/** The parser reports what it misses at the end of a line on the line below; this moves it back. */
-function placeOfSyntaxError(text: string, error: ParseError): Place {
-  const missing = error.message === "Unspecified values are invalid" ||
-    error.message === "Unterminated table-key";
-  if (missing && error.column === 0 && error.lineNumber > 1) {
-    const line = error.lineNumber - 1;
-    const length = (text.split(/\r?\n/)[line - 1] ?? "").length;
-    return { line, column: length + 1, key: "" };
+/** What the parser says when it has read past the end of a header without `]`. */
+const OPEN_HEADER = [
+  "Unterminated table-key",
+  "The key, equals sign, and value must be on the same line",
+];
+
+/**
+ * Records a syntax error. A missing value and a header without its end, which the parser notices
+ * at the start of the next line only, are reported where they are.
+ */
+function reportSyntax(text: string, error: ParseError, problems: Problems): void {
+  const lines = text.split(/\r?\n/);
+  const line = lines[error.lineNumber - 1] ?? "";
+  const previous = lines[error.lineNumber - 2] ?? "";
+  const endOfPrevious = { line: error.lineNumber - 1, column: previous.length + 1, key: "" };
+  if (line.slice(0, error.column).trim() === "") {
+    if (/=\s*(#.*)?$/.test(previous)) {
+      return problems.error(endOfPrevious, "the value after the equals sign is missing");
+    }
+    if (/^\s*\[[^\]]*$/.test(previous) && OPEN_HEADER.includes(error.message)) {
+      return problems.error(endOfPrevious, "this table header has no closing ]");
+    }
   }
-  return { line: error.lineNumber, column: error.column + 1, key: "" };
+  const here = { line: error.lineNumber, column: error.column + 1, key: "" };
+  problems.error(here, PLAIN_WORDS[error.message] ?? error.message);
 }
 
 class TreeBuilder {

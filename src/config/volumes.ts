@@ -140,10 +140,13 @@ const volumeSize: Reader<number> = (value, problems) => {
   );
 };
 
-const activityLogExtents: Reader<number | "auto"> = (value, problems) =>
-  value.kind === "string"
-    ? choice(["auto"])(value, problems)
-    : integer(AL_EXTENTS.least, AL_EXTENTS.most)(value, problems);
+const activityLogExtents: Reader<number | "auto"> = (value, problems) => {
+  if (value.kind !== "string") return integer(AL_EXTENTS.least, AL_EXTENTS.most)(value, problems);
+  if (value.value === "auto") return "auto";
+  const { least, most } = AL_EXTENTS;
+  const word = JSON.stringify(value.value);
+  return fail(value, `${word} is not "auto" or a number from ${least} to ${most}`, problems);
+};
 
 const socketAddress: Reader<ExportConfig> = (value, problems) => {
   const address = text(value, problems);

@@ -1,0 +1,20 @@
+/**
+ * All commands, in the order of the help. A new one takes an import and a line.
+ *
+ * @module
+ */
+
+import { message } from "@optique/core/message";
+import { checkCommand } from "./check.ts";
+import { type Command, commandFamily } from "./command.ts";
+import { configKeyCommand } from "./config_key.ts";
+import { versionCommand } from "./version.ts";
+
+/** What the program can do. */
+export const commands: readonly Command[] = [
+  checkCommand,
+  commandFamily("config", message`Manage what the nodes of a cluster share.`, [
+    configKeyCommand,
+  ]),
+  versionCommand,
+];

@@ -1,0 +1,94 @@
+import { bad } from "./sample.ts";
+
+// Mistakes in `[cluster]` and keys in general, and what the user reads about each.
+
+bad("duration without a unit", [['"1s"', '"90"']], [
+  '5:12: cluster.deadtime: "90" has no unit; write "90ms" or "90s"',
+]);
+
+bad("duration as a number", [['"200ms"', "200"]], [
+  '4:13: cluster.keepalive: "200" has no unit; write "200ms" or "200s"',
+]);
+
+bad("duration in an unknown unit", [['"1s"', '"1 day"']], [
+  '5:12: cluster.deadtime: "day" is not a unit of time; use one of ms, s, m, h',
+]);
+
+bad("duration that is no duration", [['"1s"', '"soon"']], [
+  '5:12: cluster.deadtime: "soon" is not a duration; write a number and a unit, as in "200ms"',
+]);
+
+bad("duration that is not whole", [['"1s"', '"1000.5ms"']], [
+  '5:12: cluster.deadtime: "1000.5ms" is not a whole number of milliseconds; round it',
+]);
+
+bad("duration that is too long", [['"1s"', '"600h"']], [
+  '5:12: cluster.deadtime: "600h" is too long; the longest duration is 24 days ("576h")',
+]);
+
+bad("keepalive of zero", [['"200ms"', '"0ms"']], [
+  "4:13: cluster.keepalive: 0ms is too short; the shortest is 10ms",
+]);
+
+bad("deadtime below twice the keepalive", [['"1s"', '"300ms"']], [
+  '5:12: cluster.deadtime: 300ms is shorter than twice the keepalive, or one lost packet is a death; write at least "400ms"',
+]);
+
+bad("warntime outside keepalive and deadtime", [[
+  'deadtime = "1s"',
+  `warntime = "100ms"\ndeadtime = "1s"`,
+]], ['5:12: cluster.warntime: 100ms is shorter than the keepalive; write at least "200ms"']);
+
+bad("warntime after deadtime", [['deadtime = "1s"', `warntime = "2s"\ndeadtime = "1s"`]], [
+  '5:12: cluster.warntime: 2s is longer than the deadtime; write at most "1s"',
+]);
+
+bad("initdead and shrink_after before deadtime", [[
+  'deadtime = "1s"',
+  `deadtime = "1s"\ninitdead = "500ms"\nshrink_after = "999ms"`,
+]], [
+  '6:12: cluster.initdead: 500ms is shorter than the deadtime; write at least "1s"',
+  '7:16: cluster.shrink_after: 999ms is shorter than the deadtime; write at least "1s"',
+]);
+
+bad("quorum modes of later versions", [['"majority"', '"survivor"']], [
+  '6:10: cluster.quorum: survivor mode is not in this version; add a witness, a third small machine without data, and write "majority"',
+]);
+
+bad("quorum that is no mode", [['"majority"', '"most"']], [
+  '6:10: cluster.quorum: "most" is not known here; write "majority"',
+]);
+
+bad("cluster name", [['"web"', '"we b"']], [
+  '2:8: cluster.name: "we b" cannot be a name; use at most 64 letters, digits, dots, hyphens and underscores, a letter or digit first',
+]);
+
+bad("relative key file", [['"/etc/bascule/key"', '"key"']], [
+  '3:12: cluster.key_file: "key" is not absolute; start it with /',
+]);
+
+bad("path with dots", [['"/etc/bascule/key"', '"/etc/../key"']], [
+  '3:12: cluster.key_file: "/etc/../key" holds ".."; write it out',
+]);
+
+bad("unknown key with a near one", [["key_file", "keyfile"]], [
+  '1:2: cluster.key_file: this key is missing; add key_file = "/etc/bascule/key"',
+  '3:1: cluster.keyfile: unknown key; did you mean "key_file"?',
+]);
+
+bad("unknown key with none near", [["quorum =", "colour = 1\nquorum ="]], [
+  "6:1: cluster.colour: unknown key; the keys here are name, key_file, keepalive, deadtime, warntime, initdead, shrink_after, quorum",
+]);
+
+bad("unknown table", [["[groups.web]", "[group.web]"]], [
+  '16:10: volumes.data: warning: no group has this volume, so it is never served; add "volume:data" to a group',
+  '22:10: volumes.logs: warning: no group has this volume, so it is never served; add "volume:logs" to a group',
+  '28:2: group: unknown key; did you mean "groups"?',
+]);
+
+bad("wrong types", [["witness = true", 'witness = "yes"'], ['"web"', "7"], ['"1s"', "true"]], [
+  "2:8: cluster.name: this is an integer; write a string in quotes",
+  '5:12: cluster.deadtime: this is a boolean; write a string such as "200ms"',
+  "12:8: nodes.w: warning: with one link only a cut cable looks like a dead node; add a link on a second network",
+  "13:11: nodes.w.witness: this is a string; write true or false",
+]);
