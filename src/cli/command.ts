@@ -2,8 +2,9 @@
  * What a command of the command line is made of.
  *
  * A command is one file: the parser of its own options, a function `run…(options)` that does the
- * work and returns an exit code, and {@link defineCommand}, which ties the two together. It joins
- * the program by one import and one line in `commands.ts`. The global options come in beside its own.
+ * work and resolves to an exit code, and {@link defineCommand}, which ties the two together. It
+ * joins the program by one import and one line in `commands.ts`. The global options come in beside
+ * its own.
  *
  * @module
  */

@@ -7,6 +7,7 @@
 
 /** What can be written to; `Deno.stdout` and `Deno.stderr` are. */
 export interface Sink {
+  /** Takes some of the bytes and returns how many. */
   writeSync(bytes: Uint8Array): number;
 }
 

@@ -68,7 +68,7 @@ export function parseEndpoint(text: string): Read<Endpoint> {
   return { value: { ip, port, text: canonical } };
 }
 
-/** Reads `ADDRESS/PREFIX` of a host, i.e. not the address of the network itself or its broadcast. */
+/** Reads `ADDRESS/PREFIX` of a host, so not the address of the network or its broadcast. */
 export function parsePrefix(text: string): Read<IpPrefix> {
   const slash = text.indexOf("/");
   const ip = parseIp(slash < 0 ? text : text.slice(0, slash));
@@ -169,7 +169,7 @@ function parseGroups(text: string, endsAddress: boolean): number[] | undefined {
   return bytes.length <= 16 ? bytes : undefined;
 }
 
-/** RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as `::`. */
+/** RFC 5952: lower case, no leading zeros, the first longest run of zero groups as `::`. */
 function formatV6(bytes: readonly number[]): string {
   const groups = Array.from(
     { length: 8 },

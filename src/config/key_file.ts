@@ -1,7 +1,8 @@
 /**
- * The cluster's key file: text, one key a line, `ID HEX`, with `#` comments. The first key seals what
- * this node sends; every key opens what it receives. So a key is changed without a pause: add the
- * new one below the old on every node, then move it to the top on every node, then remove the old.
+ * The cluster's key file: text, one key a line, `ID HEX`, with `#` comments. The first key seals
+ * what this node sends; every key opens what it receives. So a key is changed without a pause: add
+ * the new one below the old on every node, then move it to the top on every node, then remove the
+ * old one.
  *
  * @module
  */
@@ -59,7 +60,8 @@ export function parseKeys(
     } else if (bytes.length < KEY_BYTES) {
       problems.error(
         at,
-        `the key has ${bytes.length} bytes and needs ${KEY_BYTES}; make one with bascule config key`,
+        `the key has ${bytes.length} bytes and needs ${KEY_BYTES}; ` +
+          "make one with bascule config key",
       );
     } else {
       keys.set(id, bytes);

@@ -1,11 +1,12 @@
 /**
  * The configuration: one TOML file, identical on every node.
  *
- * {@link parseConfig} turns its text into a checked {@link Config} or into a list of everything that
- * is wrong with it. It goes in layers: `toml.ts` gives every value its line and column, `schema.ts`
- * reads fields and collects problems, and one file for each section (`cluster.ts`, `nodes.ts`,
- * `volumes.ts`, `groups.ts`, `resources.ts`) knows what makes sense there and against the sections
- * before it. All of that is pure; `load.ts` reads the file and `key_file.ts` the cluster's key.
+ * {@link parseConfig} turns its text into a checked {@link Config} or into a list of everything
+ * that is wrong with it. It goes in layers: `toml.ts` gives every value its line and column,
+ * `schema.ts` reads fields and collects problems, and one file for each section (`cluster.ts`,
+ * `nodes.ts`, `volumes.ts`, `groups.ts`, `resources.ts`) knows what makes sense there and against
+ * the sections before it. All of that is pure; `load.ts` reads the file and `key_file.ts` the
+ * cluster's key.
  *
  * @module
  */

@@ -29,7 +29,7 @@ const BYTES: Readonly<Record<string, number>> = {
 /** Longest duration a timer can wait for, in milliseconds: almost 25 days. */
 export const MAX_DURATION = 2 ** 31 - 1;
 
-/** Milliseconds from `"200ms"`, `"1s"`, `"2m"`, `"1h"`; always whole, at most {@link MAX_DURATION}. */
+/** Milliseconds from `"200ms"`, `"1s"`, `"2m"`, `"1h"`; whole, at most {@link MAX_DURATION}. */
 export function parseDuration(text: string): Parsed {
   const parts = split(text);
   if (parts === undefined) {
