@@ -77,6 +77,8 @@ export type ControlMessage =
     readonly storage: string;
     readonly inconsistent: boolean;
     readonly unclean: boolean;
+    /** Never written by us: nothing would be lost by a full resync. */
+    readonly blank: boolean;
     readonly session: number;
   }
   /** Replica → Primary: lower epoch, other lineage, other size…; the Primary reads the register. */
