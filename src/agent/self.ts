@@ -4,12 +4,10 @@
  * @module
  */
 
-/** Set by the one-file executable's launcher to its own path: there, `Deno.execPath()` is the runtime. */
-const EXECUTABLE = "BASCULE_EXECUTABLE";
-
 /** The command line that runs this very program, without arguments. */
 export function selfCommand(): string[] {
-  const executable = Deno.env.get(EXECUTABLE);
-  if (executable) return [executable];
-  return [Deno.execPath(), "run", "-A", "--quiet", Deno.mainModule];
+  const runtime = Deno.execPath();
+  // The one-file executable is its own runtime; a Deno from a package is called deno.
+  if (!runtime.endsWith("/deno")) return [runtime];
+  return [runtime, "run", "-A", "--quiet", Deno.mainModule];
 }

@@ -38,9 +38,13 @@ export type LoadReport =
     readonly lost: number;
   };
 
-/** Runs the client against `host:port`, using at most `capacity` different records. */
-export async function runLoadClient(host: string, port: number, capacity: number): Promise<void> {
-  const client = new LoadClient(host, port, capacity);
+/** Runs the client against the service at one of `hosts`, with at most `capacity` different records. */
+export async function runLoadClient(
+  hosts: readonly string[],
+  port: number,
+  capacity: number,
+): Promise<void> {
+  const client = new LoadClient(hosts, port, capacity);
   const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
   let rest = "";
   for await (const chunk of lines) {
@@ -51,7 +55,7 @@ export async function runLoadClient(host: string, port: number, capacity: number
 }
 
 class LoadClient {
-  readonly #host: string;
+  readonly #hosts: readonly string[];
   readonly #port: number;
   readonly #capacity: number;
   /** By record index: how often it was written, and the hash of what was acknowledged. */
@@ -63,9 +67,10 @@ class LoadClient {
   #lastAck = 0;
   #longestGap = 0;
   #count = 0;
+  #attempts = 0;
 
-  constructor(host: string, port: number, capacity: number) {
-    this.#host = host;
+  constructor(hosts: readonly string[], port: number, capacity: number) {
+    this.#hosts = hosts;
     this.#port = port;
     this.#capacity = capacity;
   }
@@ -152,7 +157,9 @@ class LoadClient {
 
   async #connect(): Promise<Deno.TcpConn> {
     const signal = AbortSignal.timeout(PATIENCE);
-    const conn = await Deno.connect({ hostname: this.#host, port: this.#port, signal });
+    // The next address in turn: where there is no virtual one, the client has to look for the service.
+    const hostname = this.#hosts[this.#attempts++ % this.#hosts.length] ?? "";
+    const conn = await Deno.connect({ hostname, port: this.#port, signal });
     conn.setNoDelay(true);
     return conn;
   }

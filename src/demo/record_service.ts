@@ -14,10 +14,10 @@ import {
   writeFull,
 } from "./record_protocol.ts";
 
-/** Serves records from the export at `socket` on TCP `port` until the process is ended. */
-export async function serveRecords(socket: string, exportName: string, port: number) {
+/** Serves records from the export at `socket` on TCP `host:port` until the process is ended. */
+export async function serveRecords(socket: string, exportName: string, host: string, port: number) {
   const volume = await NbdConnection.open(socket, exportName);
-  const listener = Deno.listen({ hostname: "0.0.0.0", port });
+  const listener = Deno.listen({ hostname: host, port });
   for await (const conn of listener) {
     serveConnection(volume, conn).catch(() => {
       // A client that went away takes only its own connection with it.
