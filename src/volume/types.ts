@@ -205,9 +205,13 @@ export type VolumeAsk =
     readonly epoch: number;
     readonly replicaId: string;
     readonly reason: string;
+    /** Of the newest record that the volume knows; a record of a higher version settles the ask. */
+    readonly version: number;
   }
   | { readonly type: "minted"; readonly generation: string }
   | { readonly type: "promoted"; readonly epoch: number }
+  /** This replica may not be Primary of that epoch: the record or the superblock forbids it. */
+  | { readonly type: "promoteFailed"; readonly epoch: number; readonly reason: string }
   /** `clean`: drained, flushed on all members, Secondary. */
   | { readonly type: "demoted"; readonly epoch: number; readonly clean: boolean }
   /** Clean mark written; the Worker may end. */
@@ -218,6 +222,8 @@ export type VolumeOrder =
   | {
     readonly type: "promote";
     readonly epoch: number;
+    /** Version of the group's record. */
+    readonly version: number;
     readonly lineage: string;
     readonly record: VolumeRecord;
   }
@@ -226,6 +232,8 @@ export type VolumeOrder =
   | {
     readonly type: "record";
     readonly epoch: number;
+    /** Version of the group's record; older than one that was told before: ignored. */
+    readonly version: number;
     readonly mine: boolean;
     readonly record: VolumeRecord;
   }
