@@ -8,11 +8,19 @@
  */
 
 import type {
+  Accept,
+  Accepted,
   ClusterRecord,
+  Grant,
   GroupRecord,
+  Heartbeat,
   Message,
+  Prepare,
+  PromiseMessage,
   Proposal,
+  Refused,
   RegisterName,
+  ReplicaHealth,
   VoterLogRecord,
 } from "../cluster/types.ts";
 import {
@@ -31,6 +39,14 @@ import {
   text,
   TEXT_MAX,
 } from "./shape.ts";
+
+/**
+ * The shape of a T. It does not compile when T has a field, optional ones too, that the shape lacks:
+ * such a field would be dropped or refused on the way.
+ */
+function shapeOf<T>() {
+  return <U extends T>(shape: [keyof T] extends [keyof U] ? Shape<U> : never): Shape<T> => shape;
+}
 
 const registerName: Shape<RegisterName> = (value, path) => {
   const checked = text(1, NAME_MAX + "group:".length)(value, path);
@@ -51,41 +67,45 @@ const takes = object({ node: name, incarnation: count, epoch: count }, "refuse")
 
 const volumeRecord = object({ generation: id, upToDate: list(name) }, "refuse");
 
-const groupRecord: Shape<GroupRecord> = object({
+const groupRecord = shapeOf<GroupRecord>()(object({
   version: count,
   epoch: count,
   owner: orNull(nodeRun),
   volumes: map(name, volumeRecord),
-}, "refuse");
+  wanted: optional(name),
+  cleanups: optional(count),
+}, "refuse"));
 
-const clusterRecord: Shape<ClusterRecord> = object({
+const clusterRecord = shapeOf<ClusterRecord>()(object({
   version: count,
   voters: list(object({ node: name, voterId: name }, "refuse")),
   votersVersion: count,
   lineage: id,
   standby: list(name),
   maintenance: flag,
-}, "refuse");
+}, "refuse"));
 
 /** The value of a register, by the register's name. The `cluster` register has no owner to take from. */
 function proposalOf(register: RegisterName): Shape<Proposal> {
   return register === "cluster"
     ? object({ value: clusterRecord }, "refuse")
-    : object({ value: groupRecord, takes: optional(takes) }, "refuse");
+    : shapeOf<Proposal>()(object({ value: groupRecord, takes: optional(takes) }, "refuse"));
 }
 
 const heard = object({ incarnation: count, seq: count }, "drop");
-const grant = object({ node: name, incarnation: count, epoch: count, seq: count }, "drop");
-const replicaHealth = object({
+const grant = shapeOf<Grant>()(
+  object({ node: name, incarnation: count, epoch: count, seq: count }, "drop"),
+);
+const replicaHealth = shapeOf<ReplicaHealth>()(object({
   replicaId: id,
   disk: oneOf("UpToDate", "Consistent", "Outdated", "Inconsistent", "Diskless"),
   generation: id,
   epoch: count,
   unclean: flag,
   blank: oneOf("no", "zero", "unknown"),
-}, "drop");
+}, "drop"));
 
-const heartbeat = object({
+const heartbeat = shapeOf<Heartbeat>()(object({
   type: oneOf("HEARTBEAT"),
   heard: map(name, heard),
   asks: map(name, count),
@@ -96,9 +116,9 @@ const heartbeat = object({
   phase: oneOf("starting", "running", "stopping"),
   replicas: map(name, replicaHealth),
   failed: map(name, text(0, TEXT_MAX)),
-}, "drop");
+}, "drop"));
 
-const refused = object({
+const refused = shapeOf<Refused>()(object({
   type: oneOf("REFUSED"),
   register: registerName,
   ballot,
@@ -106,50 +126,48 @@ const refused = object({
   why: oneOf("ballot", "votersVersion", "granted", "restarted", "noState"),
   promised: optional(ballot),
   votersVersion: count,
-}, "refuse");
+}, "refuse"));
 
-const accepted = object({
+const accepted = shapeOf<Accepted>()(object({
   type: oneOf("ACCEPTED"),
   register: registerName,
   ballot,
   voterId: id,
-}, "refuse");
+}, "refuse"));
 
 /** The register that a value names, before the rest of it is looked at. */
 function registerIn(value: unknown, path: string): RegisterName {
   return object({ register: registerName }, "drop")(value, path).register;
 }
 
-function prepare(value: unknown, path: string): Message {
-  return object({
-    type: oneOf("PREPARE"),
-    register: registerName,
-    votersVersion: count,
-    ballot,
-    takes: optional(takes),
-  }, "refuse")(value, path);
-}
+const prepare = shapeOf<Prepare>()(object({
+  type: oneOf("PREPARE"),
+  register: registerName,
+  votersVersion: count,
+  ballot,
+  takes: optional(takes),
+}, "refuse"));
 
 function promise(value: unknown, path: string): Message {
   const proposal = proposalOf(registerIn(value, path));
-  return object({
+  return shapeOf<PromiseMessage>()(object({
     type: oneOf("PROMISE"),
     register: registerName,
     ballot,
     voterId: id,
     accepted: optional(object({ ballot, proposal }, "refuse")),
-  }, "refuse")(value, path);
+  }, "refuse"))(value, path);
 }
 
 function accept(value: unknown, path: string): Message {
   const proposal = proposalOf(registerIn(value, path));
-  return object({
+  return shapeOf<Accept>()(object({
     type: oneOf("ACCEPT"),
     register: registerName,
     votersVersion: count,
     ballot,
     proposal,
-  }, "refuse")(value, path);
+  }, "refuse"))(value, path);
 }
 
 const MESSAGES: ReadonlyMap<string, Shape<Message>> = new Map<string, Shape<Message>>([

@@ -42,7 +42,9 @@ const groupRecord: fc.Arbitrary<GroupRecord> = fc.record({
   volumes: map(
     fc.record({ generation: id, upToDate: fc.array(id.filter((x) => x !== ""), { maxLength: 3 }) }),
   ),
-});
+  wanted: name,
+  cleanups: count,
+}, { requiredKeys: ["version", "epoch", "owner", "volumes"] });
 
 const clusterRecord: fc.Arbitrary<ClusterRecord> = fc.record({
   version: count,
