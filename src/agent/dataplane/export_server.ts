@@ -119,8 +119,7 @@ export class ExportServer implements Completion {
   /** Makes the socket and takes clients. Throws an OsError that names the path. */
   serve(): void {
     if (this.serving) return;
-    removeStaleSocket(this.#settings.path);
-    this.#listener = listenUnix(this.#settings.path, 0o600);
+    this.#listener = listenUnix(this.#settings.path);
     this.#accept();
   }
 
@@ -270,19 +269,4 @@ export class ExportServer implements Completion {
     this.#connections[index] = connection;
     connection.start();
   }
-}
-
-/** A socket that a killed run left behind; anything else at this path is not ours to remove. */
-function removeStaleSocket(path: string): void {
-  let info: Deno.FileInfo;
-  try {
-    info = Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw error;
-  }
-  if (info.isSocket !== true) {
-    throw new Error(`${path} is there and is no socket: move it away or name another export path`);
-  }
-  Deno.removeSync(path);
 }

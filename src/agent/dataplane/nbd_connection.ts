@@ -62,6 +62,8 @@ export class NbdConnection implements NbdSink, Completion {
   readonly #free: RequestSlot[] = [];
   /** The slot whose payload is coming in. */
   #incoming: RequestSlot | null = null;
+  /** CACHE requests whose next piece is due. */
+  readonly #caching: RequestSlot[] = [];
   /** Reply bytes promised to requests under way. */
   #reserved = 0;
   /** Received and not yet consumed, while the session is paused. */
@@ -212,7 +214,10 @@ export class NbdConnection implements NbdSink, Completion {
       throw new Error(`request slot ${index} was answered in state ${slot.state}`);
     }
     if (this.#closed) return this.#release(slot);
-    if (slot.type === NBD_CMD.CACHE && errno === 0 && this.#cacheMore(slot)) return;
+    if (slot.type === NBD_CMD.CACHE && errno === 0 && slot.length > slot.progress + CACHE_STEP) {
+      this.#caching.push(slot);
+      return this.#server.touch(this);
+    }
     if (slot.type === NBD_CMD.READ && errno === 0) return this.#sendData(slot);
     const { view } = this.#slab;
     if (slot.type === NBD_CMD.BLOCK_STATUS && errno === 0) {
@@ -229,6 +234,7 @@ export class NbdConnection implements NbdSink, Completion {
 
   /** Once a turn, if touched: sends what was gathered, goes on with what waited. */
   turn(): void {
+    if (this.#caching.length > 0) this.#cacheOn();
     if (this.#closed) return this.#settle();
     this.#ring.flush();
     if (this.#session.paused) {
@@ -344,13 +350,17 @@ export class NbdConnection implements NbdSink, Completion {
     this.#server.touch(this);
   }
 
-  #cacheMore(slot: RequestSlot): boolean {
-    slot.progress += CACHE_STEP;
-    const left = slot.length - slot.progress;
-    if (left <= 0) return false;
-    const offset = slot.offset + slot.progress;
-    this.#submit(slot, RequestKind.Read, offset, Math.min(left, CACHE_STEP));
-    return true;
+  /** The next pieces of CACHE requests; not asked for within an answer of the volume. */
+  #cacheOn(): void {
+    for (let slot = this.#caching.pop(); slot !== undefined; slot = this.#caching.pop()) {
+      if (this.#closed) {
+        this.#release(slot);
+        continue;
+      }
+      slot.progress += CACHE_STEP;
+      const length = Math.min(slot.length - slot.progress, CACHE_STEP);
+      this.#submit(slot, RequestKind.Read, slot.offset + slot.progress, length);
+    }
   }
 
   #sendData(slot: RequestSlot): void {

@@ -1,12 +1,9 @@
 /** The main thread's end of the socket pair that carries orders to a Worker. */
-import { closeQuietly, libc, negErrno, throwErrno } from "../../os/libc.ts";
 import { ERRNO, errnoText } from "../../os/errno.ts";
+import { closeQuietly, libc, negErrno } from "../../os/libc.ts";
+import { setNonblocking, socketPair } from "../../os/sockets.ts";
 import { encodeOrder, type WorkerOrder } from "./messages.ts";
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
 
 /** How soon a full pipe is tried again, in milliseconds. */
@@ -34,11 +31,8 @@ export class OrderPipe {
    */
   constructor(broken: (reason: string) => void) {
     this.#broken = broken;
-    const pair = new Int32Array(2);
-    const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    if (libc.socketpair(AF_UNIX, type, 0, pair) < 0) throwErrno("socketpair");
-    this.#end = pair[0]!;
-    this.workerEnd = pair[1]!;
+    [this.#end, this.workerEnd] = socketPair();
+    setNonblocking(this.#end, true);
   }
 
   /** Queues an order. A Worker that has ended already gets nothing; its end is told otherwise. */
