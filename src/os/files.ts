@@ -9,6 +9,7 @@ import { check, closeQuietly, cString, lastErrno, libc, OsError, throwErrno } fr
 const O_RDONLY = 0;
 const O_RDWR = 2;
 const O_CREAT = 0o100;
+const O_EXCL = 0o200;
 const O_CLOEXEC = 0o2000000;
 // These two differ between the architectures (asm-generic/fcntl.h, arch/arm64's own).
 const O_DIRECT = Deno.build.arch === "x86_64" ? 0o40000 : 0o200000;
@@ -27,12 +28,15 @@ export interface OpenDiskOptions {
   readonly readOnly?: boolean;
   /** Bypass the page cache: offsets, lengths and memory aligned to {@link sectorSize}. */
   readonly direct?: boolean;
+  /** Of a block device: refuse (EBUSY) what is mounted or part of something, and keep it so. */
+  readonly exclusive?: boolean;
 }
 
 /** Open a file or block device for the I/O engine. Never creates one. Throws an OsError. */
 export function openDisk(path: string, options: OpenDiskOptions = {}): number {
   const access = options.readOnly === true ? O_RDONLY : O_RDWR;
-  const flags = access | O_CLOEXEC | (options.direct === true ? O_DIRECT : 0);
+  const flags = access | O_CLOEXEC | (options.direct === true ? O_DIRECT : 0) |
+    (options.exclusive === true ? O_EXCL : 0);
   return check(libc.open(cString(path), flags, 0), "open", path);
 }
 
