@@ -151,9 +151,13 @@ testBoth("an exception from the callback loses no other result", (h) =>
 
 testBoth("wait gives up after its time, and refuses to nest", (h) =>
   withFile((fd) => {
+    // A signal may end a wait early (closing a ring sends the kernel's own), but not many do.
     const start = performance.now();
-    assert.equal(h.engine.wait(30, h.onDone), 0);
-    assert.ok(performance.now() - start >= 29);
+    let waits = 0;
+    for (; performance.now() - start < 29; waits++) {
+      assert.equal(h.engine.wait(30, h.onDone), 0);
+    }
+    assert.ok(waits > 0 && waits < 10, `${waits} waits`);
     const tag = h.start((t) => h.engine.flush(fd, t));
     let nested: unknown;
     while (!h.results.has(tag)) {
