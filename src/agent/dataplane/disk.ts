@@ -1,31 +1,29 @@
 /** Opens what a replica lives on, a file or a block device, and keeps everybody else off it. */
 import { ERRNO, errnoText } from "../../os/errno.ts";
-import { closeQuietly, cString, lastErrno, libc, OsError } from "../../os/libc.ts";
+import { diskSize, extentAt, openDisk, sectorSize } from "../../os/files.ts";
+import { closeQuietly, lastErrno, libc, OsError } from "../../os/libc.ts";
+import { metadataSize } from "../../volume/metadata/layout.ts";
 
-const O_RDWR = 2;
-const O_EXCL = 0o200;
-const O_CLOEXEC = 0o2000000;
-/** The one open(2) flag here whose value differs between the two machines. */
-const O_DIRECT = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
 const LOCK_EXCLUSIVE_NOW = 2 | 4;
-const SEEK_END = 2;
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 const FALLOC_KEEP_SIZE = 1;
 const FALLOC_PUNCH_HOLE = 2;
-
 /** udev holds a device for a moment when somebody closed it after writing. Tries, 50 ms apart. */
 const LOCK_TRIES = 40;
 
-/** An open disk. */
+/** A disk that cannot be used: what, where, the mend. */
+export class DiskError extends Error {
+  override readonly name = "DiskError";
+}
+
+/** An open and locked disk. */
 export interface Disk {
   readonly path: string;
   readonly fd: number;
   /** Bytes. */
   readonly size: number;
   readonly block: boolean;
-  /** Open past the page cache. */
-  readonly direct: boolean;
+  /** Alignment that requests need: 1 through the page cache. */
+  readonly alignment: number;
   /** Completed writes may be lost at a power loss until they are flushed. */
   readonly volatileCache: boolean;
   readonly rotational: boolean;
@@ -33,9 +31,14 @@ export interface Disk {
   readonly fastZero: boolean;
 }
 
-/** A disk that cannot be used: what, where, the mend. */
-export class DiskError extends Error {
-  override readonly name = "DiskError";
+/** Where a replica's data and metadata are. */
+export interface ReplicaPlaces {
+  readonly volume: string;
+  readonly size: number;
+  readonly alExtents: number | "auto";
+  readonly disk: string;
+  /** `internal` or a path. */
+  readonly metaDisk: string;
 }
 
 /**
@@ -44,28 +47,24 @@ export class DiskError extends Error {
  *
  * @throws {DiskError}
  */
-export function openDisk(path: string, options: { readonly direct: boolean }): Disk {
-  const info = statDisk(path);
-  const flags = O_RDWR | O_CLOEXEC | (options.direct ? O_DIRECT : 0) |
-    (info.isBlockDevice ? O_EXCL : 0);
-  const fd = libc.open(cString(path), flags, 0);
-  if (fd < 0) throw new DiskError(openProblem(path, lastErrno(), options.direct));
+export function lockDisk(path: string, options: { readonly direct: boolean }): Disk {
+  const { block, device } = statDisk(path);
+  const fd = open(path, { direct: options.direct, exclusive: block });
   try {
     lock(fd, path);
-    const size = Number(libc.lseek(fd, 0, SEEK_END));
-    if (size < 0) throw new OsError("lseek", lastErrno(), path);
-    const queue = info.isBlockDevice ? queueDirectory(info.rdev ?? 0) : undefined;
+    const size = diskSize(fd, path);
+    const queue = block ? queueDirectory(device) : undefined;
     const writeThrough = readAttribute(queue, "write_cache") === "write through";
     return {
       path,
       fd,
       size,
-      block: info.isBlockDevice === true,
-      direct: options.direct,
+      block,
+      alignment: options.direct ? sectorSize(fd) : 1,
       // What a file's file system keeps back is not for us to know.
       volatileCache: !(options.direct && writeThrough),
       rotational: readAttribute(queue, "rotational") === "1",
-      fastZero: info.isBlockDevice
+      fastZero: block
         ? Number(readAttribute(queue, "write_zeroes_max_bytes") ?? 0) > 0
         : canPunch(fd, size),
     };
@@ -75,51 +74,18 @@ export function openDisk(path: string, options: { readonly direct: boolean }): D
   }
 }
 
-/** A second descriptor of a disk that this thread has open and locked, through the page cache. */
-export function reopenBuffered(disk: Disk): number {
-  const fd = libc.open(cString(disk.path), O_RDWR | O_CLOEXEC, 0);
-  if (fd < 0) throw new DiskError(openProblem(disk.path, lastErrno(), false));
-  return fd;
+/** A second descriptor of a disk that is locked already, through the page cache. */
+export function openBuffered(path: string): number {
+  return open(path, { direct: false, exclusive: false });
 }
 
-/** Closes a descriptor of a disk, and with the first one the lock. */
-export function closeDisk(fd: number): void {
+/** Closes a descriptor, and with that of {@linkcode lockDisk} the lock. */
+export function releaseDisk(fd: number): void {
   closeQuietly(fd);
 }
 
-/**
- * What of `[offset, offset + length)` is allocated: pairs (length, `hole` or 0), at most `most`,
- * which begin at `offset` without gaps. A disk that does not tell is allocated throughout.
- */
-export function allocationOf(
-  fd: number,
-  offset: number,
-  length: number,
-  extents: Uint32Array,
-  most: number,
-  hole: number,
-): number {
-  const end = offset + length;
-  let count = 0;
-  for (let at = offset; at < end && count < most;) {
-    let data = Number(libc.lseek(fd, at, SEEK_DATA));
-    if (data < 0) data = lastErrno() === ERRNO.ENXIO ? end : at;
-    let next = Math.min(data, end);
-    const isHole = next > at;
-    if (!isHole) {
-      next = Number(libc.lseek(fd, at, SEEK_HOLE));
-      next = next <= at ? end : Math.min(next, end);
-    }
-    extents[2 * count] = next - at;
-    extents[2 * count + 1] = isHole ? hole : 0;
-    count++;
-    at = next;
-  }
-  return count;
-}
-
-/** Type and numbers of a disk; throws a {@linkcode DiskError} for what is none. */
-export function statDisk(path: string): Deno.FileInfo {
+/** Is it a block device, and its number. Throws a {@linkcode DiskError} for what is no disk. */
+export function statDisk(path: string): { block: boolean; device: number } {
   let info: Deno.FileInfo;
   try {
     info = Deno.statSync(path);
@@ -139,23 +105,67 @@ export function statDisk(path: string): Deno.FileInfo {
       `${path} is neither a file nor a block device: name one in the configuration`,
     );
   }
-  return info;
+  return { block: info.isBlockDevice === true, device: info.rdev ?? 0 };
+}
+
+/** Throws a {@linkcode DiskError} if the disk is too small for the volume. */
+export function checkSize(disk: { path: string; size: number }, places: ReplicaPlaces): void {
+  const { volume, size, alExtents, metaDisk } = places;
+  const needed = size + (metaDisk === "internal" ? metadataSize(size, alExtents) : 0);
+  if (disk.size >= needed) return;
+  const what = metaDisk === "internal"
+    ? `${size} of data and ${needed - size} of metadata`
+    : `${size} of data`;
+  throw new DiskError(
+    `${disk.path} has ${disk.size} bytes, volume ${volume} needs ${needed} (${what}): enlarge ` +
+      `the disk, or lower size on every node`,
+  );
+}
+
+/**
+ * What of `[offset, offset + length)` is allocated: pairs (length, `hole` or 0), at most `most`, from
+ * `offset` on without gaps. Returns how many.
+ */
+export function allocationOf(
+  fd: number,
+  offset: number,
+  length: number,
+  extents: Uint32Array,
+  most: number,
+  hole: number,
+): number {
+  const end = offset + length;
+  let count = 0;
+  for (let at = offset; at < end && count < most; count++) {
+    const extent = extentAt(fd, at, end);
+    extents[2 * count] = extent.end - at;
+    extents[2 * count + 1] = extent.hole ? hole : 0;
+    at = extent.end;
+  }
+  return count;
+}
+
+function open(path: string, options: { direct: boolean; exclusive: boolean }): number {
+  try {
+    return openDisk(path, options);
+  } catch (error) {
+    if (!(error instanceof OsError)) throw error;
+    throw new DiskError(openProblem(path, error.errno, options.direct));
+  }
 }
 
 function openProblem(path: string, errno: number, direct: boolean): string {
-  switch (errno) {
-    case ERRNO.EBUSY:
-      return `${path} is in use (mounted, or part of a RAID or volume group): free it first, ` +
-        `findmnt and lsblk tell by whom`;
-    case ERRNO.EINVAL:
-      if (!direct) break;
-      return `${path} cannot be opened with O_DIRECT: set io = "buffered" for this volume`;
-    case ERRNO.EACCES:
-    case ERRNO.EPERM:
-      return `${path} may not be opened by this user: run the agent as root, or change its mode`;
-    case ERRNO.EROFS:
-      return `${path} is read-only: make it writable`;
+  if (errno === ERRNO.EBUSY) {
+    return `${path} is in use (mounted, or part of a RAID or volume group): free it first, ` +
+      `findmnt and lsblk tell by whom`;
   }
+  if (errno === ERRNO.EINVAL && direct) {
+    return `${path} cannot be opened past the page cache: set io = "buffered" for this volume`;
+  }
+  if (errno === ERRNO.EACCES || errno === ERRNO.EPERM) {
+    return `${path} may not be opened by this user: run as root, or change its mode`;
+  }
+  if (errno === ERRNO.EROFS) return `${path} is read-only: make it writable`;
   return `${path} cannot be opened: ${errnoText(errno)}`;
 }
 
@@ -165,8 +175,8 @@ function lock(fd: number, path: string): void {
     if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR) throw new OsError("flock", errno, path);
     if (tries >= LOCK_TRIES) {
       throw new DiskError(
-        `${path} is in use by another process (another agent, or another volume of this one?): ` +
-          `stop it, or give each volume its own disk; fuser ${path} tells by whom`,
+        `${path} is in use by another process or another volume of this one: stop it, or give ` +
+          `each volume its own disk; fuser ${path} tells by whom`,
       );
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
@@ -174,17 +184,13 @@ function lock(fd: number, path: string): void {
 }
 
 /** `queue` of a device in sysfs; a partition's is that of its disk. */
-function queueDirectory(rdev: number): string | undefined {
-  const major = Math.floor(rdev / 256) % 4096;
-  const minor = (rdev % 256) + (Math.floor(rdev / 2 ** 20) % 4096) * 256;
+function queueDirectory(device: number): string | undefined {
+  const major = Math.floor(device / 256) % 4096;
+  const minor = (device % 256) + (Math.floor(device / 2 ** 20) % 4096) * 256;
   try {
-    const device = Deno.realPathSync(`/sys/dev/block/${major}:${minor}`);
-    for (const candidate of [`${device}/queue`, `${device}/../queue`]) {
-      try {
-        if (Deno.statSync(candidate).isDirectory) return candidate;
-      } catch (error) {
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-      }
+    const directory = Deno.realPathSync(`/sys/dev/block/${major}:${minor}`);
+    for (const candidate of [`${directory}/queue`, `${directory}/../queue`]) {
+      if (isDirectory(candidate)) return candidate;
     }
   } catch (error) {
     // Without sysfs nothing is known, and the careful answer is taken.
@@ -193,13 +199,23 @@ function queueDirectory(rdev: number): string | undefined {
   return undefined;
 }
 
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 function readAttribute(queue: string | undefined, name: string): string | undefined {
   if (queue === undefined) return undefined;
   try {
     return Deno.readTextFileSync(`${queue}/${name}`).trim();
-  } catch {
+  } catch (error) {
     // Attributes come and go with kernel versions.
-    return undefined;
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
 }
 

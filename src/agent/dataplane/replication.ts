@@ -2,13 +2,7 @@
 import type { Engine } from "../../os/engine.ts";
 import { errnoText } from "../../os/errno.ts";
 import { Slab } from "../../os/memory.ts";
-import {
-  encodeInetSockaddr,
-  listenTcp,
-  localEndpoint,
-  tcpSocket,
-  tuneTcp,
-} from "../../os/sockets.ts";
+import { encodeInetSockaddr, localEndpoint, tcpSocket, tuneTcp } from "../../os/sockets.ts";
 import type { ControlMessage, FrameKind } from "../../volume/types.ts";
 import type { LinkKeys, LinkNames } from "../../wire/link_auth.ts";
 import type { BufferPool } from "./buffers.ts";
@@ -50,7 +44,8 @@ export interface ReplicationSettings {
   readonly volume: string;
   readonly keys: LinkKeys;
   readonly peers: readonly PeerAddress[];
-  readonly listen: { readonly host: string; readonly port: number };
+  /** Bound and listening; it belongs to the links from here on. */
+  readonly listener: number;
   /** Milliseconds without an acknowledgement from the peer's kernel. */
   readonly timeout: number;
 }
@@ -101,22 +96,18 @@ export class Replication implements Completion, ReplicationHost {
   readonly #links: (ReplicaLink | null)[] = new Array(MAX_LINKS).fill(null);
   readonly #peers: Peer[];
   readonly #starved = new Set<ReplicaLink>();
-  #listener = -1;
+  #listener: number;
   #accepting = false;
   #now: number;
 
-  /** Binds the replication address at once; throws an OsError that names it. */
   constructor(
-    engine: Engine,
-    operations: Operations,
-    pool: BufferPool,
+    plane: ReplicationEvents & Pick<ReplicationHost, "engine" | "operations" | "pool">,
     settings: ReplicationSettings,
-    events: ReplicationEvents,
     now: number,
   ) {
-    this.engine = engine;
-    this.operations = operations;
-    this.pool = pool;
+    this.engine = plane.engine;
+    this.operations = plane.operations;
+    this.pool = plane.pool;
     this.keys = settings.keys;
     this.names = {
       cluster: settings.cluster,
@@ -125,7 +116,7 @@ export class Replication implements Completion, ReplicationHost {
       volumes: [settings.volume],
     };
     this.#settings = settings;
-    this.#events = events;
+    this.#events = plane;
     this.#now = now;
     this.#peers = settings.peers.map((address) => ({
       address,
@@ -135,7 +126,7 @@ export class Replication implements Completion, ReplicationHost {
       pause: LEAST_PAUSE,
       lost: null,
     }));
-    this.#listener = listenTcp(settings.listen.host, settings.listen.port);
+    this.#listener = settings.listener;
   }
 
   /** The port that is bound. */
@@ -193,8 +184,8 @@ export class Replication implements Completion, ReplicationHost {
     }
   }
 
-  /** Once a turn of the loop: frames leave, connections are started, losses are told. */
-  turn(now: number): void {
+  /** Once a turn of the loop: connections are started, losses are told. */
+  attend(now: number): void {
     this.#now = now;
     for (let peer = 0; peer < this.#peers.length; peer++) {
       const entry = this.#peers[peer]!;
@@ -204,8 +195,12 @@ export class Replication implements Completion, ReplicationHost {
         this.#events.disconnected(peer, why);
       }
       if (entry.wanted && now >= entry.dialAt) this.#connect(peer, entry);
-      entry.link?.flush();
     }
+  }
+
+  /** Once a turn of the loop: frames leave. */
+  flush(): void {
+    for (const { link } of this.#peers) link?.flush();
   }
 
   /** Now and then: ends challenges that take too long, listens again after a failed accept. */

@@ -1,0 +1,430 @@
+/** The event loop of one volume: everything that happens to it comes through here. */
+import { randomBytes } from "node:crypto";
+import type { Note } from "../../cluster/types.ts";
+import { NBD_STATE } from "../../nbd/mod.ts";
+import { monotonicMs } from "../../os/clock.ts";
+import { createEngine, type Engine } from "../../os/engine.ts";
+import { listenTcp } from "../../os/sockets.ts";
+import type {
+  ControlMessage,
+  FrameKind,
+  RequestKind,
+  VolumeAsk,
+  VolumeInit,
+  VolumeIo,
+  VolumeReport,
+} from "../../volume/types.ts";
+import type { Volume } from "../../volume/volume.ts";
+import { BufferPool } from "./buffers.ts";
+import { allocationOf, DiskError } from "./disk.ts";
+import { DiskIo } from "./disk_io.ts";
+import { type ExportHost, ExportServer } from "./export_server.ts";
+import { LeaseCell } from "./lease_cell.ts";
+import type { WorkerInit, WorkerMessage, WorkerOrder } from "./messages.ts";
+import { Operations } from "./operations.ts";
+import { OrderInlet } from "./order_inlet.ts";
+import { openReplicaDisk, type ReplicaDisk } from "./replica_disk.ts";
+import { Replication, type ReplicationEvents } from "./replication.ts";
+
+/** Opens a volume; tests put their own in. */
+export type OpenVolume = (io: VolumeIo, init: VolumeInit, metadata: Uint8Array) => Volume;
+
+/** Memory for payloads, bytes: an address range, of which what was used once is resident. */
+const POOL_BYTES = 96 << 20;
+const LARGEST_BUFFER = 32 << 20;
+/** What clients may fill of it. The rest is for replication and resync. */
+const CLIENT_BYTES = 64 << 20;
+/** Longest wait, milliseconds: the volume wants the time at least every 50 ms. */
+const LONGEST_WAIT = 40;
+/** How often listeners and challenges are looked after, milliseconds. */
+const HOUSEKEEPING = 1000;
+/** The volume may take so long to end in order, milliseconds. */
+const END_PATIENCE = 8000;
+
+/** See the module comment. Made, run and gone within one message of the Worker. */
+export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
+  readonly engine: Engine;
+  readonly operations: Operations;
+  readonly pool: BufferPool;
+  readonly #init: WorkerInit;
+  readonly #post: (message: WorkerMessage) => void;
+  readonly #lease: LeaseCell;
+  readonly #replica: ReplicaDisk;
+  readonly #disk: DiskIo;
+  readonly #exports: ExportServer;
+  readonly #links: Replication;
+  readonly #orders: OrderInlet;
+  #volume!: Volume;
+  readonly #engineReason: string;
+  #now = monotonicMs();
+  /** The time was read since the last wait. */
+  #fresh = true;
+  #epoch = 0;
+  #until = 0;
+  #report: VolumeReport | null = null;
+  #buffersFreed = false;
+  #volumeStarved = false;
+  #keptAt = 0;
+  /** Set by an order to end: when patience is over. */
+  #endBy: number | null = null;
+  /** To be ordered outside of the volume's calls. */
+  #closeDue = false;
+  #over = false;
+
+  /** Opens the disk and binds the replication address. Throws if one of them cannot be had. */
+  constructor(init: WorkerInit, post: (message: WorkerMessage) => void) {
+    this.#init = init;
+    this.#post = post;
+    this.#lease = new LeaseCell(init.lease);
+    this.#replica = openReplicaDisk(init, init.io);
+    let listener: number;
+    try {
+      listener = listenTcp(init.listen.host, init.listen.port);
+    } catch (error) {
+      this.#replica.close();
+      throw error;
+    }
+    const { engine, reason } = createEngine(init.engine && { prefer: init.engine });
+    this.engine = engine;
+    this.#engineReason = reason;
+    this.operations = new Operations();
+    this.pool = new BufferPool(POOL_BYTES, LARGEST_BUFFER);
+    this.pool.onFree = () => {
+      this.#buffersFreed = true;
+    };
+    const { disk, metaFd, metaStart } = this.#replica;
+    this.#links = new Replication(this, {
+      cluster: init.cluster,
+      node: init.node,
+      volume: init.volume,
+      keys: { active: init.activeKey, keys: init.keys },
+      peers: init.peers,
+      listener,
+      timeout: init.timeout,
+    }, this.#now);
+    const places = { dataFd: disk.fd, metaFd, metaStart };
+    this.#disk = new DiskIo(engine, this.operations, this.pool, places, (tag, errno) => {
+      this.#volume.done(tag, errno);
+    });
+    this.#exports = new ExportServer(this, {
+      name: init.volume,
+      size: init.size,
+      path: init.exportPath,
+      minimumBlock: disk.alignment,
+      fastZero: disk.fastZero,
+      rotational: disk.rotational,
+      budget: CLIENT_BYTES,
+    });
+    this.#orders = new OrderInlet(engine, this.operations, init.orders, {
+      order: (order) => this.#ordered(order),
+      closed: () => this.#ordered({ type: "end" }),
+    });
+  }
+
+  /** Opens the volume and serves it until it is told to end; then everything is closed. */
+  run(open: OpenVolume): void {
+    try {
+      const { disk, metadata } = this.#replica;
+      const init = volumeInit(this.#init, disk.volatileCache, this.#now);
+      this.#volume = opened(() => open(this, init, metadata));
+      this.#links.listen();
+      this.#orders.receive();
+      this.#post({
+        type: "ready",
+        ready: { engine: this.engine.name, reason: this.#engineReason, port: this.#links.port },
+      });
+      this.#post({ type: "report", report: this.#volume.report() });
+      while (!this.#over) this.#turn();
+    } finally {
+      this.#close();
+    }
+  }
+
+  #turn(): void {
+    this.#fresh = false;
+    this.engine.wait(this.#buffersFreed ? 0 : LONGEST_WAIT, this.#completed);
+    this.#refresh();
+    this.#links.attend(this.#now);
+    if (this.#buffersFreed) this.#shareBuffers();
+    this.#exports.turn();
+    // Last, so that what clients asked for in this turn leaves in this turn.
+    this.#links.flush();
+    if (this.#now >= this.#keptAt + HOUSEKEEPING) {
+      this.#keptAt = this.#now;
+      this.#links.tick();
+      this.#exports.tick();
+    }
+    this.#mayEnd();
+  }
+
+  readonly #completed = (tag: number, result: number): void => {
+    // Before anything else: the wait may have lasted longer than the lease.
+    this.#refresh();
+    this.operations.done(tag, result);
+  };
+
+  #refresh(): void {
+    if (this.#fresh) return;
+    this.#fresh = true;
+    this.#now = monotonicMs();
+    const { epoch, until } = this.#lease.read();
+    if (epoch !== this.#epoch || until !== this.#until) {
+      this.#epoch = epoch;
+      this.#until = until;
+      this.#volume.lease(epoch, until);
+    }
+    this.#volume.tick(this.#now);
+  }
+
+  #shareBuffers(): void {
+    this.#buffersFreed = false;
+    this.#links.bufferFree();
+    if (this.#volumeStarved) {
+      this.#volumeStarved = false;
+      this.#volume.bufferFree();
+    }
+    this.#exports.bufferFree();
+  }
+
+  #ordered(message: WorkerOrder): void {
+    switch (message.type) {
+      case "wake":
+        return;
+      case "order":
+        if (message.order.type === "demote") this.#exports.leave();
+        return this.#volume.order(message.order);
+      case "end":
+        if (this.#endBy !== null) return;
+        this.#endBy = this.#now + END_PATIENCE;
+        this.#exports.leave();
+        if (this.#volume.report().role === "Primary") {
+          this.#volume.order({ type: "demote", forced: true });
+        } else {
+          this.#closeDue = true;
+        }
+    }
+  }
+
+  #mayEnd(): void {
+    if (this.#closeDue) {
+      this.#closeDue = false;
+      this.#volume.order({ type: "close" });
+    }
+    if (this.#endBy !== null && this.#now >= this.#endBy) {
+      this.note("warning", "end-unclean", "it ends without the clean mark: the disk is too slow");
+      this.#over = true;
+    }
+  }
+
+  #close(): void {
+    this.#exports.close();
+    this.#links.close();
+    this.#orders.close();
+    const ended = (tag: number, result: number) => {
+      try {
+        this.operations.done(tag, result);
+      } catch {
+        // The volume may be the reason why this ends; the memory is all that counts now.
+      }
+    };
+    const stuck = this.engine.destroy(2000, ended);
+    this.#replica.close();
+    // Memory that the kernel may still write to is never given back.
+    if (stuck > 0) return;
+    this.#disk.free();
+    this.#exports.free();
+    this.#links.free();
+    this.pool.free();
+  }
+
+  // VolumeIo: the disk.
+
+  read(tag: number, offset: number, length: number, buffer: number, at: number): void {
+    this.#disk.read(tag, offset, length, buffer, at);
+  }
+
+  write(
+    tag: number,
+    offset: number,
+    length: number,
+    buffer: number,
+    at: number,
+    durable: boolean,
+  ): void {
+    this.#disk.write(tag, offset, length, buffer, at, durable);
+  }
+
+  discard(tag: number, offset: number, length: number): void {
+    this.#disk.discard(tag, offset, length);
+  }
+
+  zero(tag: number, offset: number, length: number, keepAllocated: boolean): void {
+    this.#disk.zero(tag, offset, length, keepAllocated);
+  }
+
+  flush(tag: number): void {
+    this.#disk.flush(tag);
+  }
+
+  writeMeta(tag: number, offset: number, bytes: Uint8Array): void {
+    this.#disk.writeMeta(tag, offset, bytes);
+  }
+
+  // VolumeIo: the peers.
+
+  dial(peer: number): void {
+    this.#links.dial(peer);
+  }
+
+  hangUp(peer: number): void {
+    this.#links.hangUp(peer);
+  }
+
+  sendData(
+    peer: number,
+    kind: FrameKind,
+    session: number,
+    seq: number,
+    offset: number,
+    length: number,
+    buffer: number,
+    at: number,
+    flags: number,
+  ): void {
+    this.#links.sendData(peer, kind, session, seq, offset, length, buffer, at, flags);
+  }
+
+  sendControl(peer: number, message: ControlMessage): void {
+    this.#links.sendControl(peer, message);
+  }
+
+  acquire(length: number): number {
+    const buffer = this.pool.acquire(length);
+    if (buffer < 0) this.#volumeStarved = true;
+    return buffer;
+  }
+
+  release(buffer: number): void {
+    this.pool.release(buffer);
+  }
+
+  // VolumeIo: clients and cluster.
+
+  answer(request: number, errno: number): void {
+    this.#exports.answer(request, errno);
+  }
+
+  report(report: VolumeReport): void {
+    this.#report = report;
+    if (report.role !== "Primary") this.#exports.leave();
+    this.#post({ type: "report", report });
+  }
+
+  ask(ask: VolumeAsk): void {
+    if (ask.type === "promoted" && this.#endBy === null) this.#exports.serve();
+    if (ask.type === "demoted") {
+      this.#exports.leave();
+      if (this.#endBy !== null) this.#closeDue = true;
+    }
+    if (ask.type === "closed") this.#over = true;
+    this.#post({ type: "ask", ask });
+  }
+
+  note(note: Note): void;
+  note(level: Note["level"], rule: string, text: string, peer?: string): void;
+  note(noteOrLevel: Note | Note["level"], rule = "", text = "", peer = ""): void {
+    if (typeof noteOrLevel === "object") return this.#post({ type: "note", note: noteOrLevel });
+    const { node, volume } = this.#init;
+    const note: Note = {
+      level: noteOrLevel,
+      rule,
+      node,
+      text: `volume ${volume}: ${text}`,
+      known: peer === "" ? { volume } : { volume, peer },
+    };
+    this.#post({ type: "note", note });
+  }
+
+  // What clients ask for.
+
+  request(
+    request: number,
+    kind: RequestKind,
+    offset: number,
+    length: number,
+    buffer: number,
+    fua: boolean,
+  ): void {
+    this.#volume.request(request, kind, offset, length, fua, buffer, 0);
+  }
+
+  allocation(offset: number, length: number, extents: Uint32Array, most: number): number {
+    const disk = this.#report?.disk;
+    if (disk !== "UpToDate" && disk !== "Consistent") {
+      // The data are elsewhere, and nobody asks what is a hole there.
+      extents[0] = length;
+      extents[1] = 0;
+      return 1;
+    }
+    const { fd } = this.#replica.disk;
+    const hole = NBD_STATE.HOLE | NBD_STATE.ZERO;
+    return allocationOf(fd, offset, length, extents, most, hole);
+  }
+
+  // What links tell.
+
+  connected(peer: number): void {
+    this.#volume.connected(peer);
+  }
+
+  accepted(peer: number): void {
+    this.#volume.accepted(peer);
+  }
+
+  disconnected(peer: number, why: string): void {
+    this.#volume.disconnected(peer, why);
+  }
+
+  frame(
+    peer: number,
+    kind: FrameKind,
+    session: number,
+    seq: number,
+    offset: number,
+    length: number,
+    buffer: number,
+    flags: number,
+  ): void {
+    this.#volume.frame(peer, kind, session, seq, offset, length, buffer, flags);
+  }
+
+  control(peer: number, message: ControlMessage): void {
+    this.#volume.control(peer, message);
+  }
+}
+
+/** The volume's own refusals are for operators, as those of the disk are. */
+function opened(open: () => Volume): Volume {
+  try {
+    return open();
+  } catch (error) {
+    throw new DiskError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+function volumeInit(init: WorkerInit, volatileCache: boolean, now: number): VolumeInit {
+  return {
+    name: init.volume,
+    node: init.node,
+    size: init.size,
+    protocol: init.protocol,
+    soleBoot: init.soleBoot,
+    timeout: init.timeout,
+    peers: init.peers.map((peer) => peer.node),
+    bootId: init.bootId,
+    volatileCache,
+    freshStorage: randomBytes(8).toString("hex"),
+    sessionSeed: randomBytes(4).readUInt32BE() >>> 1,
+    now,
+  };
+}

@@ -1,0 +1,100 @@
+/**
+ * A data plane whose volume only passes requests on to the local disk: the module that tests start
+ * as a Worker to look at the NBD side, the engine and the disk without replication.
+ */
+import { serveDataPlane } from "../../src/agent/dataplane/worker.ts";
+import { RequestKind, type VolumeInit, type VolumeIo } from "../../src/volume/types.ts";
+import type { VolumeOrder, VolumeReport } from "../../src/volume/types.ts";
+import type { Volume } from "../../src/volume/volume.ts";
+
+const ESHUTDOWN = 108;
+
+class LocalVolume implements Volume {
+  readonly #io: VolumeIo;
+  #primary = false;
+  #pending = 0;
+
+  constructor(io: VolumeIo, _init: VolumeInit) {
+    this.#io = io;
+  }
+
+  request(
+    id: number,
+    kind: RequestKind,
+    offset: number,
+    length: number,
+    fua: boolean,
+    buffer: number,
+    at: number,
+  ): void {
+    if (!this.#primary) return this.#io.answer(id, ESHUTDOWN);
+    this.#pending++;
+    switch (kind) {
+      case RequestKind.Read:
+        return this.#io.read(id, offset, length, buffer, at);
+      case RequestKind.Write:
+        return this.#io.write(id, offset, length, buffer, at, fua);
+      case RequestKind.Flush:
+        return this.#io.flush(id);
+      case RequestKind.Trim:
+        return this.#io.discard(id, offset, length);
+      case RequestKind.Zero:
+        return this.#io.zero(id, offset, length, false);
+      case RequestKind.ZeroAllocated:
+        return this.#io.zero(id, offset, length, true);
+    }
+  }
+
+  done(tag: number, errno: number): void {
+    this.#pending--;
+    this.#io.answer(tag, errno);
+    if (!this.#primary && this.#pending === 0) this.#demoted();
+  }
+
+  order(order: VolumeOrder): void {
+    switch (order.type) {
+      case "promote":
+        this.#primary = true;
+        this.#io.ask({ type: "promoted", epoch: order.epoch });
+        return this.#io.report(this.report());
+      case "demote":
+        this.#primary = false;
+        if (this.#pending === 0) this.#demoted();
+        return;
+      case "close":
+        return this.#io.ask({ type: "closed" });
+    }
+  }
+
+  report(): VolumeReport {
+    return {
+      replicaId: "r",
+      disk: "UpToDate",
+      generation: "g",
+      epoch: 1,
+      unclean: false,
+      blank: "no",
+      role: this.#primary ? "Primary" : "Secondary",
+      sole: null,
+      pending: null,
+      frozen: false,
+      peers: [],
+    };
+  }
+
+  bufferFree(): void {}
+  connected(): void {}
+  accepted(): void {}
+  disconnected(): void {}
+  frame(): void {}
+  control(): void {}
+  lease(): void {}
+  tick(): void {}
+
+  #demoted(): void {
+    this.#io.ask({ type: "demoted", epoch: 1, clean: true });
+    this.#io.report(this.report());
+  }
+}
+
+serveDataPlane((io, init) => new LocalVolume(io, init));
