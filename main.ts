@@ -5,6 +5,8 @@
  * @module
  */
 
+import { serveDataPlane } from "./src/agent/dataplane/worker.ts";
 import { runCli } from "./src/cli/cli.ts";
 
-if (!("WorkerGlobalScope" in globalThis)) Deno.exit(await runCli(Deno.args));
+if ("WorkerGlobalScope" in globalThis) serveDataPlane();
+else Deno.exit(await runCli(Deno.args));
