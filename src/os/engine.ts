@@ -20,6 +20,8 @@
  *   the engine, which sets O_NONBLOCK as it needs: end it with {@link Engine.close}. Descriptors
  *   that saw disk operations only may also be closed by the caller once nothing is pending.
  * - Operations may reach the kernel only at the next `wait`: this is what makes batches.
+ * - What is a mistake of the caller throws at once and starts nothing: memory outside the slab, a bad
+ *   tag, a socket operation on a number that is no open descriptor.
  *
  * An engine belongs to the thread that made it. `wait` blocks this thread inside the kernel; to
  * wake it from another one, keep a `pollIn` on an eventfd (see eventfd.ts).
@@ -150,7 +152,7 @@ export interface Engine {
    * Hand everything started so far to the kernel, wait until at least one operation is finished
    * or `timeoutMs` has passed (fractions count; 0 looks without waiting; a negative number waits
    * without end), report what is finished, and return how many were reported. It may return 0
-   * early when a signal came. An exception from `onDone` passes through; what was not yet
+   * early, as when a signal came. An exception from `onDone` passes through; what was not yet
    * reported is reported by the next `wait`.
    */
   wait(timeoutMs: number, onDone: OnDone): number;

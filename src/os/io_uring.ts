@@ -23,6 +23,8 @@ import { check, closeQuietly, libc, negErrno, OsError } from "./libc.ts";
 import { type Mapping, mapShared, Slab, unmap } from "./memory.ts";
 
 const TWO_32 = 4294967296;
+/** A longer wait (31 years; Infinity, say) is one without end. */
+const FOREVER_MS = 1e12;
 
 /** Byte offsets in the control slab. */
 const CONTROL = { PARAMS: 0, ARG: 128, TIMESPEC: 160, SIZE: 192 } as const;
@@ -212,7 +214,7 @@ export class IoUring {
     let flags: number = ENTER.GETEVENTS;
     let arg = 0;
     let argSize = 0;
-    if (minComplete > 0 && timeoutMs >= 0) {
+    if (minComplete > 0 && timeoutMs >= 0 && timeoutMs < FOREVER_MS) {
       const seconds = Math.floor(timeoutMs / 1000);
       const view = this.#control.view;
       view.setUint32(CONTROL.TIMESPEC, seconds, true);

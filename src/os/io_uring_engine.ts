@@ -35,9 +35,9 @@ class IoUringEngine extends BaseEngine {
     if (tag !== CANCEL_TAG) this.#completed(tag, result);
   };
 
-  constructor(entries: number) {
+  constructor(entries: number, ladder?: readonly number[]) {
     super();
-    this.#ring = new IoUring(entries);
+    this.#ring = new IoUring(entries, ladder);
   }
 
   protected startDisk(descriptor: Descriptor, slot: number): void {
@@ -264,7 +264,10 @@ class IoUringEngine extends BaseEngine {
   }
 }
 
-/** Make an engine over io_uring; throws an OsError where the kernel has or allows none. */
-export function createIoUringEngine(entries = 256): Engine {
-  return new IoUringEngine(entries);
+/**
+ * Make an engine over io_uring; throws an OsError where the kernel has or allows none. `ladder`: see
+ * the constructor of {@link IoUring}.
+ */
+export function createIoUringEngine(entries = 256, ladder?: readonly number[]): Engine {
+  return new IoUringEngine(entries, ladder);
 }

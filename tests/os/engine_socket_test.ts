@@ -240,8 +240,8 @@ testBoth("a descriptor number that comes back starts afresh", (h) => {
     assert.equal(h.do((tag) => h.engine.send(a, slab, 20, 3, tag)), 3);
     assert.equal(h.do((tag) => h.engine.recv(b, slab, 40, 10, tag)), 3);
     h.engine.close(a);
-    h.engine.close(b);
     assert.deepEqual(h.collect(stale), [-ERRNO.ECANCELED]);
+    h.engine.close(b);
   }
 });
 
