@@ -36,6 +36,10 @@ export interface GroupRecord {
   readonly epoch: number;
   readonly owner: NodeRun | null;
   readonly volumes: Readonly<Record<string, VolumeRecord>>;
+  /** Where an operator moved the group: goes before `prefer`, and nothing fails back from it. */
+  readonly wanted?: string;
+  /** Raised by every `cleanup`: a node that failed the group under a lower number may run it again. */
+  readonly cleanups?: number;
 }
 
 /** A voter is a node with the random id of its state; lost state means another id. */
@@ -150,7 +154,14 @@ export interface Accepted {
   readonly voterId: string;
 }
 
-/** REFUSED: another ballot, another votersVersion, an owner still granted, or a voter that may not vote. */
+/**
+ * REFUSED: another ballot, another votersVersion (or a voter that is not listed in it), an owner still
+ * granted, a voter still in its wait after a restart.
+ *
+ * `noState` answers a PREPARE only: the promise is kept, but this voter holds nothing in the register
+ * and, since a voter has been replaced in this cluster, cannot tell whether it should. Such answers
+ * make no quorum unless every voter gives one.
+ */
 export interface Refused {
   readonly type: "REFUSED";
   readonly register: RegisterName;
@@ -196,13 +207,20 @@ export type ClusterEvent =
   | { readonly type: "replica"; readonly volume: string; readonly report: ReplicaReport }
   /** The pending generation is durable in the superblock: the answer to a `mint` effect. */
   | { readonly type: "minted"; readonly volume: string; readonly generation: string }
-  /** The Primary's volume asks: a member missed a write or FLUSH, or a joined target may be added. */
+  /**
+   * The Primary's volume asks: a member missed a write or FLUSH, or a joined target may be added.
+   *
+   * `version`: of the newest record the volume knows (default: the core's own at receipt). Both are
+   * settled by a `record` effect of a **higher** version and by nothing else; until then a target that
+   * may be grown counts for acknowledgement. A `grow` is proposed on exactly that version or dropped.
+   */
   | {
     readonly type: "shrink" | "grow";
     readonly volume: string;
     readonly epoch: number;
     readonly replicaId: string;
     readonly reason: string;
+    readonly version?: number;
   }
   /** The runner's answers to `start` and `stop`. */
   | { readonly type: "started"; readonly group: string; readonly epoch: number }

@@ -1,0 +1,224 @@
+/**
+ * The cluster core: who is alive, what is agreed, who owns which group.
+ *
+ * A pure state machine. The agent (or the simulator) calls {@linkcode step} for every event and carries
+ * out the effects it gives, in order. Nothing here looks at a clock or a disk: the same events give
+ * the same effects, so a failing run can be replayed from its seed.
+ *
+ * - `membership.ts`: who is heard; sequence windows, runs, links;
+ * - `acceptor.ts`, `register.ts`: one CASPaxos register per group and one for the cluster, with the
+ *   voter's side and the proposer's; `voters.ts`: under which voters; `quorum.ts`: what a quorum is;
+ * - `lease.ts`: until when an owner may serve; `heartbeat.ts`: how it asks and is granted;
+ * - `ownership.ts` (with `fitness.ts`, `first_take.ts`, `facts.ts`): who shall own a group, and why;
+ * - `group.ts`: the life of a group on this node; `drafts.ts`, `members.ts`: the records it goes through;
+ * - `operator.ts`: standby, move, cleanup; `view.ts`: all of it as plain data.
+ *
+ * The rules that all of it serves: only a known-chosen record changes who may do what; a voter makes
+ * durable what it answers before it answers; a lease is counted from sending and granted by a majority
+ * that refuses to take the group away meanwhile; no run continues an earlier run's epoch.
+ *
+ * @module
+ */
+
+import { createAcceptor, handleAccept, handlePrepare } from "./acceptor.ts";
+import { driveGroup, groupOutcome, runnerAnswered } from "./group.ts";
+import { createGroup, type Group, volumesOf } from "./group_state.ts";
+import { handleHeartbeat, heartbeatDue, sendHeartbeat } from "./heartbeat.ts";
+import { updateLease } from "./lease.ts";
+import { requestMember } from "./members.ts";
+import { createMembership, receiveFrame, tickMembership } from "./membership.ts";
+import { driveCommands, takeCommand } from "./operator.ts";
+import { handlePause } from "./pause.ts";
+import { countVotes } from "./quorum.ts";
+import { createRandom, nextBetween } from "./random.ts";
+import {
+  createRegister,
+  handleAccepted,
+  handleMinted,
+  handlePromise,
+  handleRefused,
+  type Outcome,
+  type Register,
+  tickRegister,
+} from "./register.ts";
+import { beginShutdown, driveShutdown } from "./shutdown.ts";
+import {
+  type ClusterInit,
+  type ClusterState,
+  emit,
+  forgetSendingTimes,
+  groupRegister,
+} from "./state.ts";
+import type { ClusterEffect, ClusterEvent, Frame, Message, RegisterName } from "./types.ts";
+import { driveRead, driveVoters } from "./voters.ts";
+
+export type { ClusterInit, ClusterState } from "./state.ts";
+
+/** Rounds of local messages within one step; more would be a loop. */
+const MAX_ROUNDS = 1000;
+
+/** The core at the start of an agent. Throws if the configuration does not name the node. */
+export function createCluster(init: ClusterInit): ClusterState {
+  const { config, node, incarnation, now } = init;
+  const { keepalive, warntime, deadtime, initdead, shrinkAfter } = config.cluster;
+  if (!config.nodes.some(({ name }) => name === node)) {
+    throw new Error(`${config.file}: no node is called ${node}; name it with --node`);
+  }
+  const random = createRandom(init.seed);
+  const registers = new Map<RegisterName, Register>([["cluster", createRegister("cluster")]]);
+  const groups = new Map<string, Group>();
+  for (const group of config.groups) {
+    const name = groupRegister(group.name);
+    registers.set(name, createRegister(name));
+    groups.set(group.name, createGroup(group, volumesOf(group, config.volumes), name));
+  }
+  // Nodes that start together shall not read all at the same time.
+  for (const register of registers.values()) {
+    register.notBefore = now + nextBetween(random, 0, keepalive);
+  }
+  return {
+    config,
+    self: { node, incarnation },
+    timing: { keepalive, warntime, deadtime, initdead, shrinkAfter, lease: 0.8 * deadtime },
+    startedAt: now,
+    now,
+    random,
+    phase: "starting",
+    seq: 0,
+    sentFrom: 1,
+    sentAt: [],
+    lastHeartbeat: -Infinity,
+    urgent: true,
+    membership: createMembership(config.nodes, node, now),
+    acceptor: createAcceptor(init.log, init.voterId, now + deadtime),
+    registers,
+    outcomes: [],
+    groups,
+    replicas: new Map(),
+    commands: [],
+    allHeardAt: null,
+    shutdown: null,
+    voters: { everybody: false, laggardSince: null, repairedAt: -Infinity, replacing: null },
+    inbox: [],
+    effects: [],
+  };
+}
+
+/**
+ * Takes one event at time `now` (monotonic milliseconds, read afresh for each step) and gives what is
+ * to be done, in order. Whatever stands behind a `persist` may only happen once that is durable.
+ */
+export function step(state: ClusterState, now: number, event: ClusterEvent): ClusterEffect[] {
+  const gap = now - state.now;
+  state.now = Math.max(now, state.now);
+  const { acceptor } = state;
+  if (acceptor.identityPending) {
+    acceptor.identityPending = false;
+    emit(state, { type: "persist", record: { kind: "identity", voterId: acceptor.voterId } });
+  }
+  if (gap > state.timing.lease) handlePause(state, gap);
+  takeEvent(state, event);
+  tickMembership(state);
+  settle(state);
+  if (heartbeatDue(state)) {
+    sendHeartbeat(state);
+    for (const group of state.groups.values()) updateLease(state, group);
+    settle(state);
+  }
+  forgetSendingTimes(state);
+  const { effects } = state;
+  state.effects = [];
+  return effects;
+}
+
+function takeEvent(state: ClusterState, event: ClusterEvent): void {
+  switch (event.type) {
+    case "tick":
+      return;
+    case "frame":
+      return takeFrame(state, event.link, event.frame);
+    case "replica":
+      state.replicas.set(event.volume, event.report);
+      state.urgent = true;
+      return;
+    case "minted":
+      return handleMinted(state, event.volume, event.generation);
+    case "shrink":
+    case "grow":
+      return requestMember(state, event);
+    case "started":
+    case "startFailed":
+    case "stopped":
+    case "failed":
+      return runnerAnswered(state, event);
+    case "command":
+      return takeCommand(state, event.id, event.command);
+    case "shutdown":
+      return beginShutdown(state);
+  }
+}
+
+function takeFrame(state: ClusterState, link: number, frame: Frame): void {
+  const peer = receiveFrame(state, link, frame);
+  if (peer === null) return;
+  if (frame.body.type === "HEARTBEAT") handleHeartbeat(state, peer, frame.seq, frame.body);
+  else takeMessage(state, frame.node, frame.body);
+}
+
+function takeMessage(state: ClusterState, from: string, message: Message): void {
+  switch (message.type) {
+    case "PREPARE":
+      return handlePrepare(state, from, message);
+    case "ACCEPT":
+      return handleAccept(state, from, message);
+    case "PROMISE":
+      return handlePromise(state, from, message);
+    case "ACCEPTED":
+      return handleAccepted(state, from, message);
+    case "REFUSED":
+      return handleRefused(state, from, message);
+    case "HEARTBEAT":
+      throw new Error("a heartbeat is never sent to the own node");
+  }
+}
+
+/** Lets everything follow from what is known now, the own voter's answers included. */
+function settle(state: ClusterState): void {
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    for (let next = state.inbox.shift(); next; next = state.inbox.shift()) {
+      takeMessage(state, state.self.node, next);
+    }
+    for (const register of state.registers.values()) tickRegister(state, register);
+    for (let next = state.outcomes.shift(); next; next = state.outcomes.shift()) {
+      takeOutcome(state, next);
+    }
+    drive(state);
+    if (state.inbox.length === 0 && state.outcomes.length === 0) return;
+  }
+  throw new Error(`the core did not come to rest within ${MAX_ROUNDS} rounds of one step`);
+}
+
+function takeOutcome(state: ClusterState, outcome: Outcome): void {
+  if (outcome.register === "cluster") {
+    const refused = outcome.result === "failed" && outcome.why === "votersVersion";
+    if (refused) state.voters.everybody = !state.voters.everybody;
+    return;
+  }
+  for (const group of state.groups.values()) {
+    if (group.register === outcome.register) groupOutcome(state, group, outcome);
+  }
+}
+
+function drive(state: ClusterState): void {
+  driveVoters(state);
+  if (state.phase === "starting" && countVotes(state).have) {
+    state.phase = "running";
+    state.urgent = true;
+  }
+  for (const group of state.groups.values()) {
+    driveRead(state, state.registers.get(group.register)!);
+    driveGroup(state, group);
+  }
+  driveCommands(state);
+  driveShutdown(state);
+}

@@ -1,0 +1,116 @@
+/** The values that a group's register goes through: take, release, shrink, grow. */
+
+import { createHash } from "node:crypto";
+import type { Group } from "./group_state.ts";
+import type { Change, Draft } from "./register.ts";
+import { type ClusterState, knownCluster } from "./state.ts";
+import type { Ballot, GroupRecord, Proposal, Takes, VolumeRecord } from "./types.ts";
+
+/** A generation: 16 hex digits, never the same for two attempts. */
+function mintGeneration(
+  state: ClusterState,
+  group: Group,
+  ballot: Ballot,
+  volume: string,
+): string {
+  const { n, node, incarnation } = ballot;
+  const lineage = knownCluster(state)?.lineage ?? "";
+  return createHash("sha256")
+    .update(JSON.stringify([lineage, group.register, n, node, incarnation, volume]))
+    .digest("hex").slice(0, 16);
+}
+
+/**
+ * TAKE. From `released` it keeps generation and in-sync set. From anybody else, an earlier run of this
+ * node included, and at the first record, the set becomes this node's replica alone, under a
+ * new generation: the others may hold writes that were never acknowledged.
+ */
+export function takeChange(
+  state: ClusterState,
+  group: Group,
+  base: GroupRecord | null,
+): Change {
+  const takes: Takes | undefined = base?.owner ? { ...base.owner, epoch: base.epoch } : undefined;
+  const keeps = base !== null && base.owner === null;
+  const draft = (ballot: Ballot): Draft => {
+    const volumes: Record<string, VolumeRecord> = {};
+    const mints: { volume: string; generation: string }[] = [];
+    for (const { name } of group.volumes) {
+      const kept = base?.volumes[name];
+      if (keeps && kept !== undefined) {
+        volumes[name] = kept;
+        continue;
+      }
+      const replicaId = state.replicas.get(name)?.replicaId;
+      if (!replicaId) {
+        throw new Error(`a take of ${group.config.name} without a replica of ${name}`);
+      }
+      const generation = mintGeneration(state, group, ballot, name);
+      volumes[name] = { generation, upToDate: [replicaId] };
+      mints.push({ volume: name, generation });
+    }
+    const value: GroupRecord = {
+      version: (base?.version ?? 0) + 1,
+      epoch: (base?.epoch ?? 0) + 1,
+      owner: { ...state.self },
+      volumes,
+      ...(base?.wanted === state.self.node ? { wanted: base.wanted } : {}),
+      ...(base?.cleanups === undefined ? {} : { cleanups: base.cleanups }),
+    };
+    const proposal: Proposal = takes ? { value, takes } : { value };
+    return { proposal, mints };
+  };
+  const change = { purpose: "take", baseVersion: base?.version ?? 0, draft };
+  return takes ? { ...change, takes } : change;
+}
+
+/** A change of the owner's own record, or an operator's, that takes nothing from anybody. */
+export function plainChange(
+  purpose: string,
+  base: GroupRecord,
+  changed: Partial<Omit<GroupRecord, "version">>,
+): Change {
+  const value: GroupRecord = { ...base, ...changed, version: base.version + 1 };
+  return { purpose, baseVersion: base.version, draft: () => ({ proposal: { value }, mints: [] }) };
+}
+
+/** RELEASE, after the group was stopped, drained and flushed, and its volumes are Secondary. */
+export function releaseChange(base: GroupRecord): Change {
+  return plainChange("release", base, { owner: null });
+}
+
+/**
+ * SHRINK. Mints a generation if this node's replica stays a member; a node that lost its own disk
+ * leaves the remaining members the generation that they bear.
+ */
+export function shrinkChange(
+  state: ClusterState,
+  group: Group,
+  base: GroupRecord,
+  volume: string,
+  replicaId: string,
+): Change {
+  const before = base.volumes[volume]!;
+  const upToDate = before.upToDate.filter((id) => id !== replicaId);
+  const mints = upToDate.length < before.upToDate.length &&
+    upToDate.includes(state.replicas.get(volume)?.replicaId ?? "");
+  return {
+    purpose: "shrink",
+    baseVersion: base.version,
+    draft: (ballot) => {
+      const generation = mints ? mintGeneration(state, group, ballot, volume) : before.generation;
+      const volumes = { ...base.volumes, [volume]: { generation, upToDate } };
+      const value: GroupRecord = { ...base, volumes, version: base.version + 1 };
+      return { proposal: { value }, mints: mints ? [{ volume, generation }] : [] };
+    },
+  };
+}
+
+/** GROW: the replica has joined, bears the generation, and counts for every write already. */
+export function growChange(base: GroupRecord, volume: string, replicaId: string): Change {
+  const before = base.volumes[volume]!;
+  const upToDate = [...before.upToDate, replicaId];
+  return plainChange("grow", base, {
+    volumes: { ...base.volumes, [volume]: { ...before, upToDate } },
+  });
+}

@@ -1,0 +1,105 @@
+/** Gathers what the ownership decision rests on, from records, membership and reports. */
+
+import type { Group } from "./group_state.ts";
+import { holdsLease, ownerLostSince } from "./lease.ts";
+import { isAlive } from "./membership.ts";
+import type { NodeFacts, OwnershipInput } from "./ownership.ts";
+import { countVotes } from "./quorum.ts";
+import { type ClusterState, knownCluster } from "./state.ts";
+import type { GroupRecord, ReplicaHealth, ReplicaReport } from "./types.ts";
+
+/** The known-chosen record of a group; null if there is none or it is not known. */
+export function knownGroup(state: ClusterState, group: Group): GroupRecord | null {
+  return (state.registers.get(group.register)?.known?.record ?? null) as GroupRecord | null;
+}
+
+/**
+ * What others should see of an own replica. A pending generation that the known-chosen record names
+ * is the replica's generation: only the superblock has not caught up.
+ */
+export function replicaHealth(
+  state: ClusterState,
+  volume: string,
+  report: ReplicaReport,
+): ReplicaHealth {
+  const { replicaId, disk, epoch, unclean, blank, pending } = report;
+  let { generation } = report;
+  for (const group of state.groups.values()) {
+    const named = knownGroup(state, group)?.volumes[volume]?.generation;
+    if (pending !== null && pending === named) generation = pending;
+  }
+  return { replicaId, disk, generation, epoch, unclean, blank };
+}
+
+/** All own replicas as others should see them. */
+export function ownReplicas(state: ClusterState): Record<string, ReplicaHealth> {
+  const replicas: Record<string, ReplicaHealth> = {};
+  for (const [volume, report] of state.replicas) {
+    replicas[volume] = replicaHealth(state, volume, report);
+  }
+  return replicas;
+}
+
+/** Whether unplanned first takes still wait for nodes that were not heard since the start. */
+export function isBooting(state: ClusterState): boolean {
+  return state.allHeardAt === null && state.now - state.startedAt < state.timing.initdead;
+}
+
+/** The input of the decision about one group. */
+export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
+  const cluster = knownCluster(state);
+  const record = knownGroup(state, group);
+  const { now, self, timing } = state;
+  const freeSince = record === null
+    ? Math.max(state.registers.get(group.register)?.known?.at ?? now, state.allHeardAt ?? 0)
+    : ownerLostSince(state, group, record);
+  return {
+    group: group.config,
+    volumes: group.volumes,
+    self,
+    nodes: state.config.nodes.map(({ name }) =>
+      nodeFacts(state, group, name, cluster?.standby.includes(name) ?? false)
+    ),
+    record,
+    quorum: countVotes(state).have,
+    maintenance: cluster?.maintenance ?? false,
+    serving: (group.phase === "running" || group.phase === "starting") && holdsLease(state, group),
+    freeFor: freeSince === null ? null : now - freeSince,
+    booting: isBooting(state),
+    initdeadPassed: now - state.startedAt >= timing.initdead,
+    delayPerRank: 2 * timing.keepalive,
+    settleTime: timing.deadtime,
+  };
+}
+
+function nodeFacts(
+  state: ClusterState,
+  group: Group,
+  node: string,
+  standby: boolean,
+): NodeFacts {
+  if (node === state.self.node) {
+    return {
+      node,
+      incarnation: state.self.incarnation,
+      alive: true,
+      phase: state.phase,
+      aliveFor: Infinity,
+      standby,
+      failed: group.failed?.reason ?? null,
+      replicas: ownReplicas(state),
+    };
+  }
+  const peer = state.membership.peers.get(node)!;
+  const alive = isAlive(peer);
+  return {
+    node,
+    incarnation: peer.incarnation,
+    alive,
+    phase: peer.heartbeat?.phase ?? null,
+    aliveFor: alive ? state.now - peer.aliveSince : 0,
+    standby,
+    failed: peer.heartbeat?.failed[group.config.name] ?? null,
+    replicas: peer.heartbeat?.replicas ?? {},
+  };
+}

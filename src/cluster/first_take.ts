@@ -1,0 +1,106 @@
+/**
+ * The first record of a group: nobody knows yet who holds the data, so every replica has to be heard.
+ *
+ * A replica that carries data takes before blank ones; carriers of different generations are never
+ * chosen between. The record names the taker alone as up to date. That is the simplest safe start:
+ * the other replicas join by a resync, which finds nothing to copy where both read as zeroes.
+ */
+
+import type { VolumeConfig } from "../config/types.ts";
+import { type Decision, type OwnershipInput, rankCandidates } from "./ownership.ts";
+
+/** Decides whether this node makes the first record of the group. */
+export function firstTake(input: OwnershipInput): Decision {
+  const missing = missingReplica(input);
+  if (missing !== null) return wait("first-take-waits", missing);
+  let able = rankCandidates(input).filter(({ against }) => against === null).map(({ node }) =>
+    node
+  );
+  for (const volume of input.volumes) {
+    const { carriers, halves } = carriersOf(input, volume);
+    if (carriers.size === 0 && halves.length > 0) {
+      return wait(
+        "first-take-conflict",
+        `Only half-synchronized or failed replicas of ${volume.name} carry data ` +
+          `(${halves.join(", ")}): mend one, or make it anew with "bascule volume create --force"`,
+      );
+    }
+    if (carriers.size === 0) continue;
+    const generations = new Set([...carriers.values()]);
+    if (generations.size > 1) {
+      return wait(
+        "first-take-conflict",
+        `Replicas of ${volume.name} on ${
+          [...carriers.keys()].join(" and ")
+        } carry different data: ` +
+          `keep one and erase the other with "bascule volume create --force" on its node`,
+        Object.fromEntries(carriers),
+      );
+    }
+    able = able.filter((node) => carriers.has(node));
+  }
+  const first = able[0];
+  if (first === undefined) {
+    return wait("no-candidate", "No node that could run the group holds all of its data", {});
+  }
+  const rank = able.indexOf(input.self.node);
+  if (rank < 0) return { ...wait("other-takes", `${first} shall take the group`), to: first };
+  if (input.booting) {
+    return wait("booting", "Some nodes have not been heard since the start");
+  }
+  if (rank > 0 && (input.freeFor ?? 0) < rank * input.delayPerRank) {
+    return { ...wait("after-you", `${first} may take the group first`), to: first };
+  }
+  return {
+    action: "take",
+    to: input.self.node,
+    why: {
+      rule: "first-take",
+      text: `${input.self.node} makes the first record of the group`,
+      known: { candidates: able.join(" ") },
+    },
+  };
+}
+
+function wait(
+  rule: string,
+  text: string,
+  known: Readonly<Record<string, string | number | boolean>> = {},
+): Decision {
+  return { action: "wait", why: { rule, text, known } };
+}
+
+function missingReplica(input: OwnershipInput): string | null {
+  for (const volume of input.volumes) {
+    for (const { node } of volume.replicas) {
+      const facts = input.nodes.find((each) => each.node === node);
+      if (!facts?.alive || facts.phase === null) {
+        return `${node} was not heard yet, and its replica of ${volume.name} may carry the data`;
+      }
+      const replica = facts.replicas[volume.name];
+      if (replica === undefined || replica.replicaId === "") {
+        return `The replica of ${volume.name} on ${node} has no metadata: ` +
+          `"bascule volume create ${volume.name}" makes it there`;
+      }
+    }
+  }
+  return null;
+}
+
+/** Nodes whose replica carries data, with its generation; a half copy or a lost disk is no carrier. */
+function carriersOf(
+  input: OwnershipInput,
+  volume: VolumeConfig,
+): { readonly carriers: ReadonlyMap<string, string>; readonly halves: readonly string[] } {
+  const carriers = new Map<string, string>();
+  const halves: string[] = [];
+  for (const { node } of volume.replicas) {
+    const replica = input.nodes.find((each) => each.node === node)!.replicas[volume.name]!;
+    if (replica.disk === "Diskless") halves.push(node);
+    else if (replica.blank === "no") {
+      if (replica.disk === "Inconsistent") halves.push(node);
+      else carriers.set(node, replica.generation);
+    }
+  }
+  return { carriers, halves };
+}

@@ -1,0 +1,303 @@
+/**
+ * The life of one group on this node, driven by its known-chosen record and nothing else: heartbeats
+ * and requests only say when to look.
+ */
+
+import { refusalEnds } from "./acceptor.ts";
+import { formatRun, sameRun } from "./ballot.ts";
+import { releaseChange, takeChange } from "./drafts.ts";
+import { gatherFacts, knownGroup } from "./facts.ts";
+import { type Group, isServing, markedRecord } from "./group_state.ts";
+import { addVote, dropLease, holdsLease, updateLease } from "./lease.ts";
+import { nextMemberChange } from "./members.ts";
+import { decide, type Decision } from "./ownership.ts";
+import { countVotes } from "./quorum.ts";
+import { type Change, isFree, needsRead, type Outcome, startChange } from "./register.ts";
+import { type ClusterState, emit, note } from "./state.ts";
+import type { ClusterEvent, GroupRecord } from "./types.ts";
+import { electorateFor } from "./voters.ts";
+
+/** Brings a group forward as far as what is known allows. */
+export function driveGroup(state: ClusterState, group: Group): void {
+  followRecord(state, group);
+  clearFailure(state, group);
+  updateLease(state, group);
+  if (group.phase === "taken" && holdsLease(state, group)) beginStart(state, group);
+  if (state.shutdown) stopForShutdown(state, group);
+  const register = state.registers.get(group.register)!;
+  if (group.frozenSince !== null && readAgain(state, group)) register.wantRead = true;
+  if (startUnderMark(state, group)) return;
+  // What others must see of the decision does not wait for the register to be free.
+  const decision = needsRead(register) ? null : decideNow(state, group);
+  if (decision === null || !isFree(state, register)) return;
+  const change = nextChange(state, group, decision);
+  const electorate = change && electorateFor(state, group.register);
+  if (change && electorate) startChange(state, register, electorate, change);
+}
+
+function decideNow(state: ClusterState, group: Group): Decision {
+  const decision = decide(gatherFacts(state, group));
+  group.decision = decision;
+  const { action, why } = decision;
+  const key = `${action} ${why.rule} ${decision.to ?? ""}`;
+  if (key !== group.notedDecision) {
+    group.notedDecision = key;
+    const level = why.rule === "first-take-conflict"
+      ? "error"
+      : action === "take" || action === "release"
+      ? "info"
+      : why.rule === "no-candidate"
+      ? "warning"
+      : "debug";
+    note(state, level, why.rule, why.text, why.known, { group: group.config.name });
+  }
+  if (action === "release" && group.phase === "running" && !state.shutdown) {
+    beginStop(state, group, why.text);
+  }
+  return decision;
+}
+
+/** What to propose next in the group's register, if anything. */
+function nextChange(state: ClusterState, group: Group, decision: Decision): Change | null {
+  const record = knownGroup(state, group);
+  const { phase } = group;
+  if (phase === "releasing") return record === null ? null : releaseChange(record);
+  if (isServing(group) && !group.underMark) {
+    return record === null ? null : nextMemberChange(state, group, record);
+  }
+  const retake = group.underMark && (phase === "running" || phase === "starting");
+  if ((phase !== "idle" && !retake) || decision.action !== "take" || state.shutdown) return null;
+  const change = takeChange(state, group, record);
+  // The own voter would refuse: asking the others now would only be noise.
+  if (change.takes && refusalEnds(state, group.config.name, change.takes) > 0) return null;
+  return change;
+}
+
+/** Compares the life of the group here with its known-chosen record. */
+function followRecord(state: ClusterState, group: Group): void {
+  const record = knownGroup(state, group);
+  if (record === null) return;
+  const mine = sameRun(record.owner, state.self);
+  const fresh = record.version > group.emittedVersion;
+  group.emittedVersion = Math.max(group.emittedVersion, record.version);
+  if (mine && record.epoch > group.epoch) {
+    if (fresh) emit(state, { type: "record", group: group.config.name, record });
+    if (group.phase === "idle") beginLife(state, group, record);
+    else if (group.underMark && group.phase !== "stopping" && !state.shutdown) {
+      adopt(state, group, record);
+    }
+    return;
+  }
+  const ownEpoch = record.epoch === group.epoch;
+  if (group.phase === "releasing" && ownEpoch && record.owner === null) {
+    endLife(state, group, "released", `${group.config.name} is released: anybody may take it`);
+  } else if (group.phase !== "idle" && !(ownEpoch && (mine || markHolds(state, group, record)))) {
+    depose(state, group, record);
+  }
+  if (fresh) emit(state, { type: "record", group: group.config.name, record });
+}
+
+/** The marked epoch is an earlier run's: its record names that run and is to be taken again. */
+function markHolds(state: ClusterState, group: Group, record: GroupRecord): boolean {
+  return group.underMark && record.owner?.node === state.self.node;
+}
+
+function beginLife(state: ClusterState, group: Group, record: GroupRecord): void {
+  group.epoch = record.epoch;
+  group.since = state.now;
+  group.underMark = false;
+  group.forced = false;
+  group.requests.length = 0;
+  group.phase = "taken";
+  state.urgent = true;
+  if (state.shutdown) group.phase = "releasing";
+}
+
+/** The take under a standing mark is chosen: the group goes on, in the new epoch. */
+function adopt(state: ClusterState, group: Group, record: GroupRecord): void {
+  group.votes.clear();
+  beginLife(state, group, record);
+  // It runs already: without a lease it is suspended, not held back.
+  beginStart(state, group);
+}
+
+function beginStart(state: ClusterState, group: Group): void {
+  const record = knownGroup(state, group)!;
+  group.phase = "starting";
+  const text = `${group.config.name} starts here in epoch ${group.epoch}`;
+  note(state, "info", "start", text, { epoch: group.epoch, version: record.version }, {
+    group: group.config.name,
+  });
+  emit(state, { type: "start", group: group.config.name, record });
+}
+
+/**
+ * No quorum answers, but the superblocks say that nobody else could have taken the group since an
+ * earlier run of this agent served it alone: it is served on, in the marked epoch.
+ */
+function startUnderMark(state: ClusterState, group: Group): boolean {
+  const { self, now, startedAt, timing } = state;
+  const [first] = group.volumes;
+  const epoch = first && state.replicas.get(first.name)?.sole;
+  if (group.phase !== "idle" || !epoch || epoch <= group.epoch) return false;
+  if (state.shutdown || group.failed || now - startedAt < timing.deadtime) return false;
+  const register = state.registers.get(group.register)!;
+  const record = knownGroup(state, group);
+  if (register.doubt || register.attempt || countVotes(state).have) return false;
+  if (record && (record.epoch !== epoch || record.owner?.node !== self.node)) return false;
+  if (group.volumes.some(({ name }) => state.replicas.get(name)?.sole !== epoch)) return false;
+  group.epoch = epoch;
+  group.since = now;
+  group.underMark = true;
+  group.forced = false;
+  group.phase = "starting";
+  const reports = Object.fromEntries(
+    group.volumes.map(({ name }) => [name, state.replicas.get(name)!]),
+  );
+  const text = `No quorum answers, but only the replicas here can be up to date: ` +
+    `${group.config.name} is served on in epoch ${epoch}`;
+  note(state, "warning", "sole", text, { epoch, votes: countVotes(state).votes }, {
+    group: group.config.name,
+  });
+  updateLease(state, group);
+  const started = record ?? markedRecord(self, epoch, reports);
+  emit(state, { type: "start", group: group.config.name, record: started });
+  return true;
+}
+
+/** Stops the group in order; the release follows when it stopped clean. */
+function beginStop(state: ClusterState, group: Group, reason: string): void {
+  const { name } = group.config;
+  if (group.phase === "taken") {
+    group.phase = "releasing";
+    return dropLease(state, group);
+  }
+  group.phase = "stopping";
+  group.forced = false;
+  group.afterStop = group.underMark ? "idle" : "releasing";
+  state.urgent = true;
+  note(state, "info", "stop", `${name} stops here: ${reason}`, { epoch: group.epoch }, {
+    group: name,
+  });
+  emit(state, { type: "stop", group: name, epoch: group.epoch, forced: false });
+}
+
+function stopForShutdown(state: ClusterState, group: Group): void {
+  if (group.phase === "taken" || group.phase === "starting" || group.phase === "running") {
+    beginStop(state, group, "the agent shuts down");
+  }
+}
+
+/** A newer epoch is known chosen, or the own one ended: nothing of it may go on. */
+function depose(state: ClusterState, group: Group, record: GroupRecord): void {
+  if (group.forced) return;
+  const { name } = group.config;
+  const text = `${formatRun(record.owner)} owns ${name} in epoch ${record.epoch}: it ends here`;
+  const known = { epoch: record.epoch, own: group.epoch, version: record.version };
+  note(state, "warning", "deposed", text, known, { group: name });
+  const started = group.phase !== "taken" && group.phase !== "releasing";
+  group.forced = true;
+  dropLease(state, group);
+  group.requests.length = 0;
+  if (!started) return endLife(state, group, "deposed-idle", `${name} was not running here`);
+  group.phase = "stopping";
+  emit(state, { type: "stop", group: name, epoch: group.epoch, forced: true });
+}
+
+function endLife(state: ClusterState, group: Group, rule: string, text: string): void {
+  group.phase = "idle";
+  group.underMark = false;
+  group.forced = false;
+  group.requests.length = 0;
+  state.urgent = true;
+  dropLease(state, group);
+  note(state, "info", rule, text, { epoch: group.epoch }, { group: group.config.name });
+}
+
+/** A frozen owner reads now and then: the newer epoch it waits for may never be told to it. */
+function readAgain(state: ClusterState, group: Group): boolean {
+  if (group.awaitingRead) return true;
+  const { now, timing } = state;
+  if (now - Math.max(group.frozenSince!, group.readAt) < timing.deadtime) return false;
+  group.readAt = now;
+  return true;
+}
+
+/** An operator cleaned the group up since it failed here. */
+function clearFailure(state: ClusterState, group: Group): void {
+  const cleanups = knownGroup(state, group)?.cleanups ?? 0;
+  if (group.failed === null || cleanups <= group.failed.cleanups) return;
+  group.failed = null;
+  state.urgent = true;
+}
+
+/** Bars the group from this node until it is cleaned up. */
+export function markFailed(state: ClusterState, group: Group, reason: string): void {
+  group.failed = { reason, cleanups: knownGroup(state, group)?.cleanups ?? 0 };
+  state.urgent = true;
+  const text =
+    `${group.config.name} failed here and will not run here again before a cleanup: ${reason}`;
+  note(state, "error", "failed", text, { epoch: group.epoch, reason }, {
+    group: group.config.name,
+  });
+}
+
+/** The runner's answers. Those of another epoch are of an earlier life and say nothing. */
+export function runnerAnswered(
+  state: ClusterState,
+  event: Extract<ClusterEvent, { type: "started" | "startFailed" | "stopped" | "failed" }>,
+): void {
+  const group = state.groups.get(event.group);
+  if (!group || ("epoch" in event && event.epoch !== group.epoch)) return;
+  const { name } = group.config;
+  switch (event.type) {
+    case "started":
+      if (group.phase !== "starting") return;
+      group.phase = "running";
+      note(state, "info", "running", `${name} runs here`, { epoch: group.epoch }, { group: name });
+      return;
+    case "startFailed":
+    case "failed":
+      if (group.phase !== "starting" && group.phase !== "running") return;
+      markFailed(state, group, event.reason);
+      return beginStop(state, group, event.reason);
+    case "stopped":
+      return stopped(state, group, event.clean);
+  }
+}
+
+function stopped(state: ClusterState, group: Group, clean: boolean): void {
+  if (group.phase !== "stopping") return;
+  const { name } = group.config;
+  if (group.forced) return endLife(state, group, "ended", `${name} has ended here`);
+  if (!clean) {
+    // Not released: the others take it when the lease has run out, as from a dead owner.
+    markFailed(state, group, "it did not stop in order");
+    return endLife(state, group, "ended", `${name} was stopped by force and is not released`);
+  }
+  if (group.afterStop === "idle") return endLife(state, group, "ended", `${name} has stopped`);
+  group.phase = "releasing";
+  dropLease(state, group);
+}
+
+/** An operation in the group's register has ended. */
+export function groupOutcome(state: ClusterState, group: Group, outcome: Outcome): void {
+  if (outcome.result === "failed") {
+    const from = outcome.refusedTakes;
+    if (from && sameRun(from, state.self) && group.frozenSince !== null) {
+      // A take from this run is half made and cannot be completed while the own voter holds it off;
+      // without it no voter grants. Giving way ends the deadlock: the lease is lost anyway.
+      group.yieldUntil = state.now + 1.5 * state.timing.deadtime;
+      const text = `A half-made take of ${group.config.name} is given way to, so that it ends`;
+      note(state, "warning", "yield", text, { epoch: group.epoch }, { group: group.config.name });
+    }
+    return;
+  }
+  group.awaitingRead = false;
+  const record = knownGroup(state, group);
+  if (outcome.result !== "chosen" || outcome.purpose !== "take" || record === null) return;
+  // An ACCEPTED take is a grant, dated at the sending of the ACCEPT.
+  followRecord(state, group);
+  if (group.epoch !== record.epoch || !isServing(group)) return;
+  for (const node of outcome.acceptedBy ?? []) addVote(group, node, outcome.acceptSentAt!);
+}

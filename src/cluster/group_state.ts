@@ -1,0 +1,138 @@
+/** What this node remembers of one group. */
+
+import type { GroupConfig, VolumeConfig } from "../config/types.ts";
+import type { Decision } from "./ownership.ts";
+import type { GroupRecord, NodeRun, RegisterName } from "./types.ts";
+
+/**
+ * The life of a group on this node.
+ *
+ * `idle` → (TAKE known chosen) `taken` → (lease) `starting` → `running` → `stopping` → `releasing` →
+ * `idle`. A newer epoch leads from anywhere through a forced `stopping` to `idle`.
+ */
+export type GroupPhase = "idle" | "taken" | "starting" | "running" | "stopping" | "releasing";
+
+/** A change of the in-sync set that waits for its turn. */
+export interface MemberRequest {
+  readonly kind: "shrink" | "grow";
+  readonly volume: string;
+  readonly replicaId: string;
+  readonly reason: string;
+  /** Settled by a record of a higher version. */
+  readonly version: number;
+}
+
+/** A voter's newest grant to an owner, as this node saw it. */
+export interface SeenGrant {
+  readonly run: NodeRun;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly at: number;
+}
+
+/** State of one group. */
+export interface Group {
+  readonly config: GroupConfig;
+  readonly volumes: readonly VolumeConfig[];
+  readonly register: RegisterName;
+  phase: GroupPhase;
+  /** Of the present life, or of the last one. No life ever continues an earlier one's. */
+  epoch: number;
+  /** Serving an epoch of an earlier run under the `sole` mark, because no quorum answers. */
+  underMark: boolean;
+  /** The present stop was ordered by a newer epoch. */
+  forced: boolean;
+  /** Where a stop in order leads: to the release, or (no epoch of this run) to `idle`. */
+  afterStop: "releasing" | "idle";
+  /** Since when the lease has been lost; null: it is held, or the group is not served here. */
+  frozenSince: number | null;
+  /** When a frozen owner last asked for a read by itself. */
+  readAt: number;
+  /** After an own pause: nothing is served before a quorum read. */
+  awaitingRead: boolean;
+  /** By voter: sending time of the newest own frame that it granted in this epoch. */
+  readonly votes: Map<string, number>;
+  /** As last said in a `lease` effect. */
+  leaseUntil: number;
+  /** Asks and votes for no lease until then, so that a half-made take can be completed. */
+  yieldUntil: number;
+  failed: { readonly reason: string; readonly cleanups: number } | null;
+  readonly requests: MemberRequest[];
+  /** By voter. */
+  readonly seenGrants: Map<string, SeenGrant>;
+  /** By `volume/replica id`: when a live node last showed that replica. */
+  readonly memberSeen: Map<string, number>;
+  /** When the present life began. */
+  since: number;
+  /** Newest version given in a `record` effect. */
+  emittedVersion: number;
+  decision: Decision;
+  /** Of the last note about a decision, so that each is said once. */
+  notedDecision: string;
+}
+
+/** A group that nothing is known of. */
+export function createGroup(
+  config: GroupConfig,
+  volumes: readonly VolumeConfig[],
+  register: RegisterName,
+): Group {
+  return {
+    config,
+    volumes,
+    register,
+    phase: "idle",
+    epoch: 0,
+    underMark: false,
+    forced: false,
+    afterStop: "releasing",
+    frozenSince: null,
+    readAt: 0,
+    awaitingRead: false,
+    votes: new Map(),
+    leaseUntil: 0,
+    yieldUntil: 0,
+    failed: null,
+    requests: [],
+    seenGrants: new Map(),
+    memberSeen: new Map(),
+    since: 0,
+    emittedVersion: 0,
+    decision: {
+      action: "wait",
+      why: { rule: "unread", text: "The group's record has not been read yet", known: {} },
+    },
+    notedDecision: "",
+  };
+}
+
+/** The volumes that the resources of a group name. */
+export function volumesOf(
+  group: GroupConfig,
+  volumes: readonly VolumeConfig[],
+): readonly VolumeConfig[] {
+  const names = new Set<string>();
+  for (const resource of group.resources) {
+    if (resource.kind === "volume") names.add(resource.volume);
+  }
+  return volumes.filter((volume) => names.has(volume.name));
+}
+
+/** Phases in which the group's lease is asked for. */
+export function isServing(group: Group): boolean {
+  return group.phase === "taken" || group.phase === "starting" || group.phase === "running" ||
+    group.phase === "stopping" && !group.forced;
+}
+
+/** The record that `start` gives when a sole replica serves without a quorum's word. */
+export function markedRecord(
+  self: NodeRun,
+  epoch: number,
+  replicas: Readonly<Record<string, { readonly replicaId: string; readonly generation: string }>>,
+): GroupRecord {
+  const volumes: Record<string, { generation: string; upToDate: string[] }> = {};
+  for (const [volume, { replicaId, generation }] of Object.entries(replicas)) {
+    volumes[volume] = { generation, upToDate: [replicaId] };
+  }
+  return { version: 0, epoch, owner: self, volumes };
+}

@@ -1,0 +1,89 @@
+/** HEARTBEAT: what this node tells all others every keepalive, and what it learns from theirs. */
+
+import { grantAsked, statedGrants } from "./acceptor.ts";
+import { ownReplicas } from "./facts.ts";
+import { leaseAsks, takeGrants, voteForOwn } from "./lease.ts";
+import { seeMembers } from "./members.ts";
+import type { Peer } from "./membership.ts";
+import { nextBetween } from "./random.ts";
+import { broadcast, type ClusterState } from "./state.ts";
+import type { Ballot, Heartbeat, NodeRun, RegisterName } from "./types.ts";
+
+/** Whether a heartbeat is due: each keepalive, or earlier when something changed. */
+export function heartbeatDue(state: ClusterState): boolean {
+  const since = state.now - state.lastHeartbeat;
+  return since >= state.timing.keepalive || (state.urgent && since >= state.timing.keepalive / 8);
+}
+
+/** Sends a heartbeat; the own voter grants what it asks in the same moment. */
+export function sendHeartbeat(state: ClusterState): void {
+  const asks = leaseAsks(state);
+  const heartbeat: Heartbeat = {
+    type: "HEARTBEAT",
+    heard: heardFrames(state),
+    asks,
+    grants: statedGrants(state),
+    known: knownVersions(state),
+    configHash: state.config.hash,
+    voterId: state.acceptor.voterId,
+    phase: state.phase,
+    replicas: ownReplicas(state),
+    failed: failedGroups(state),
+  };
+  const seq = broadcast(state, heartbeat);
+  voteForOwn(state, asks, seq);
+  state.lastHeartbeat = state.now;
+  state.urgent = false;
+}
+
+function heardFrames(state: ClusterState): Heartbeat["heard"] {
+  const heard: Record<string, { incarnation: number; seq: number }> = {};
+  for (const { node, incarnation, highest } of state.membership.peers.values()) {
+    if (incarnation > 0) heard[node] = { incarnation, seq: highest };
+  }
+  return heard;
+}
+
+function knownVersions(state: ClusterState): Heartbeat["known"] {
+  const versions: Record<string, { version: number; ballot: Ballot }> = {};
+  for (const [name, { known }] of state.registers) {
+    if (known?.record && known.ballot) {
+      versions[name] = { version: known.record.version, ballot: known.ballot };
+    }
+  }
+  return versions;
+}
+
+function failedGroups(state: ClusterState): Record<string, string> {
+  const failed: Record<string, string> = {};
+  for (const [name, group] of state.groups) if (group.failed) failed[name] = group.failed.reason;
+  return failed;
+}
+
+/** Takes a fresh heartbeat of a confirmed run. Older ones than the newest say nothing new. */
+export function handleHeartbeat(
+  state: ClusterState,
+  peer: Peer,
+  seq: number,
+  heartbeat: Heartbeat,
+): void {
+  if (seq !== peer.heartbeatSeq) return;
+  const run: NodeRun = { node: peer.node, incarnation: peer.incarnation };
+  seeMembers(state, heartbeat);
+  grantAsked(state, run, seq, heartbeat);
+  takeGrants(state, peer, heartbeat);
+  for (const [name, { version }] of Object.entries(heartbeat.known)) {
+    hearVersion(state, name as RegisterName, version);
+  }
+}
+
+/** A peer says that a newer version is chosen: a quorum read will tell. */
+function hearVersion(state: ClusterState, name: RegisterName, version: number): void {
+  const register = state.registers.get(name);
+  if (!register || version <= register.heardVersion) return;
+  register.heardVersion = version;
+  if (version <= (register.known?.record?.version ?? 0)) return;
+  // Not all at once: each read costs every voter a promise, and the owner may want to write.
+  const wait = nextBetween(state.random, 0, state.timing.keepalive / 2);
+  register.notBefore = Math.max(register.notBefore, state.now + wait);
+}

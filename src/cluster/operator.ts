@@ -1,0 +1,184 @@
+/**
+ * What operators ask for: standby, move, cleanup. Each is a change of a record, so it may be asked of
+ * any node, survives restarts, and the node that it concerns acts on what was chosen.
+ */
+
+import { plainChange } from "./drafts.ts";
+import { gatherFacts, knownGroup } from "./facts.ts";
+import type { Group } from "./group_state.ts";
+import { rankCandidates } from "./ownership.ts";
+import { countVotes } from "./quorum.ts";
+import { type Change, isFree, needsRead, startChange } from "./register.ts";
+import { type ClusterState, emit, knownCluster, note } from "./state.ts";
+import type { ClusterRecord, OperatorCommand, RegisterName } from "./types.ts";
+import { electorateFor } from "./voters.ts";
+
+/** A command that is not answered yet. */
+export interface PendingCommand {
+  readonly id: number;
+  readonly command: OperatorCommand;
+  /** It is given up then. */
+  readonly deadline: number;
+  /** For `move`: where to, once that is settled. */
+  target: string | null;
+  /** For `cleanup`: the count that its record must reach. */
+  cleanups: number | null;
+}
+
+type Progress =
+  | { readonly done: true; readonly error?: string }
+  | { readonly register: RegisterName; readonly change: Change }
+  | "waiting";
+
+/** Takes a command. `commandDone` answers it. */
+export function takeCommand(state: ClusterState, id: number, command: OperatorCommand): void {
+  const { deadtime } = state.timing;
+  let patience = 10 * deadtime + 5000;
+  if (command.type === "move") {
+    const group = state.groups.get(command.group);
+    for (const each of group?.config.resources ?? []) {
+      patience += each.stopTimeout + each.startTimeout;
+    }
+  }
+  const known = Object.fromEntries(
+    Object.entries(command).map(([key, value]) => [key, `${value}`]),
+  );
+  note(state, "info", "command", `An operator asks: ${command.type}`, known);
+  const deadline = state.now + patience;
+  state.commands.push({ id, command, deadline, target: null, cleanups: null });
+}
+
+/** Brings every pending command forward. */
+export function driveCommands(state: ClusterState): void {
+  for (let i = 0; i < state.commands.length;) {
+    const pending = state.commands[i]!;
+    if (advance(state, pending)) state.commands.splice(i, 1);
+    else i++;
+  }
+}
+
+/** Whether the command is answered. */
+function advance(state: ClusterState, pending: PendingCommand): boolean {
+  const progress = progressOf(state, pending);
+  if (progress !== "waiting" && "done" in progress) {
+    const { id } = pending;
+    const { error } = progress;
+    emit(state, error ? { type: "commandDone", id, error } : { type: "commandDone", id });
+    return true;
+  }
+  if (progress !== "waiting") {
+    const register = state.registers.get(progress.register)!;
+    const electorate = electorateFor(state, progress.register);
+    if (electorate && isFree(state, register) && !needsRead(register)) {
+      startChange(state, register, electorate, progress.change);
+    }
+  }
+  if (state.now < pending.deadline) return false;
+  const { votes, needed, expected } = countVotes(state);
+  const error = votes < needed
+    ? `no majority of voters answers (${votes} of ${expected}, ${needed} needed); ` +
+      `ask again when more nodes are up`
+    : `${pending.command.type} is recorded or under way but was not finished in time; ` +
+      `see "bascule status"`;
+  emit(state, { type: "commandDone", id: pending.id, error });
+  return true;
+}
+
+function progressOf(state: ClusterState, pending: PendingCommand): Progress {
+  const { command } = pending;
+  switch (command.type) {
+    case "standby":
+      return standby(state, command);
+    case "move":
+      return withGroup(state, command.group, (group) => move(state, pending, group, command.to));
+    case "cleanup":
+      return withGroup(state, command.group, (group) => cleanup(state, pending, group));
+  }
+}
+
+function withGroup(state: ClusterState, name: string, then: (group: Group) => Progress): Progress {
+  const group = state.groups.get(name);
+  if (group) return then(group);
+  const names = [...state.groups.keys()].join(", ");
+  return { done: true, error: `there is no group ${name}; the configuration has ${names}` };
+}
+
+function standby(
+  state: ClusterState,
+  { node, on }: Extract<OperatorCommand, { type: "standby" }>,
+): Progress {
+  if (!state.config.nodes.some(({ name }) => name === node)) {
+    const names = state.config.nodes.map(({ name }) => name).join(", ");
+    return { done: true, error: `there is no node ${node}; the configuration has ${names}` };
+  }
+  const record = knownCluster(state);
+  if (record === null || needsRead(state.registers.get("cluster")!)) return "waiting";
+  if (record.standby.includes(node) === on) return { done: true };
+  const others = record.standby.filter((each) => each !== node);
+  const value: ClusterRecord = {
+    ...record,
+    version: record.version + 1,
+    standby: on ? [...others, node] : others,
+  };
+  const draft = () => ({ proposal: { value }, mints: [] });
+  return {
+    register: "cluster",
+    change: { purpose: on ? "standby" : "unstandby", baseVersion: record.version, draft },
+  };
+}
+
+function move(
+  state: ClusterState,
+  pending: PendingCommand,
+  group: Group,
+  to: string | undefined,
+): Progress {
+  const { name } = group.config;
+  const record = knownGroup(state, group);
+  if (needsRead(state.registers.get(group.register)!)) return "waiting";
+  if (record === null) {
+    return { done: true, error: `${name} has never been started; it can be moved when it runs` };
+  }
+  if (pending.target === null) {
+    const ranked = rankCandidates(gatherFacts(state, group));
+    const owner = record.owner?.node;
+    const chosen = to === undefined
+      ? ranked.find(({ node, against }) => node !== owner && against === null)
+      : ranked.find(({ node }) => node === to);
+    if (chosen === undefined) {
+      const reasons = ranked.map(({ node, against }) => `${node} ${against ?? "owns it now"}`);
+      return {
+        done: true,
+        error: to === undefined
+          ? `no other node can run ${name}: ${reasons.join("; ")}`
+          : `${to} cannot run ${name}; its candidates are ${group.config.candidates.join(", ")}`,
+      };
+    }
+    if (chosen.node !== owner && chosen.against !== null) {
+      return { done: true, error: `${chosen.node} cannot run ${name} now: it ${chosen.against}` };
+    }
+    pending.target = chosen.node;
+  }
+  const { target } = pending;
+  if (record.wanted !== target) {
+    const change = plainChange("move", record, { wanted: target });
+    return { register: group.register, change };
+  }
+  return record.owner?.node === target ? { done: true } : "waiting";
+}
+
+function cleanup(state: ClusterState, pending: PendingCommand, group: Group): Progress {
+  if (needsRead(state.registers.get(group.register)!)) return "waiting";
+  const record = knownGroup(state, group);
+  if (record === null) {
+    group.failed = null;
+    state.urgent = true;
+    return { done: true };
+  }
+  const cleanups = record.cleanups ?? 0;
+  pending.cleanups ??= cleanups + 1;
+  if (cleanups >= pending.cleanups) return { done: true };
+  const { wanted: _moved, ...rest } = record;
+  const change = plainChange("cleanup", rest, { cleanups: cleanups + 1 });
+  return { register: group.register, change };
+}

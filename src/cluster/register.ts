@@ -1,0 +1,504 @@
+/**
+ * The proposer of one CASPaxos register: reads, changes, one operation at a time.
+ *
+ * A change is a compare-and-set on a **known-chosen** version: its PREPARE finds that version at a
+ * majority, or something newer, which it then completes instead. So no value is ever built on one that
+ * was not chosen. A read writes the highest accepted value back unless all of the majority name the
+ * same ballot. An operation whose ACCEPT left and whose outcome is unknown may take effect later: the
+ * register is in doubt, and nothing is decided before a quorum read.
+ */
+
+import { compareBallots, formatBallot, sameBallot } from "./ballot.ts";
+import { majorityOf, voteOf } from "./quorum.ts";
+import { nextBetween } from "./random.ts";
+import { type ClusterState, emit, isClusterRecord, type Known, note, sendTo } from "./state.ts";
+import type {
+  Accepted,
+  Ballot,
+  ClusterRecord,
+  GroupRecord,
+  PromiseMessage,
+  Proposal,
+  Refused,
+  RegisterName,
+  Takes,
+  Voter,
+} from "./types.ts";
+
+/** A value with the generations that must be durable here before its ACCEPT may leave. */
+export interface Draft {
+  readonly proposal: Proposal;
+  readonly mints: readonly { readonly volume: string; readonly generation: string }[];
+}
+
+/** A compare-and-set on the known-chosen version. */
+export interface Change {
+  /** For notes and outcomes: `take`, `release`, `shrink`, … */
+  readonly purpose: string;
+  /** 0: the register is empty. */
+  readonly baseVersion: number;
+  /** Announced in PREPARE. */
+  readonly takes?: Takes;
+  /** Called once per attempt, when the majority of promises showed the base. */
+  readonly draft: (ballot: Ballot) => Draft;
+}
+
+/** The voters an operation is made under. */
+export interface Electorate {
+  readonly voters: readonly Voter[];
+  readonly votersVersion: number;
+  /** Votes that make a quorum: a majority; everybody for the first record. */
+  readonly needed: number;
+}
+
+type Phase = "prepare" | "mint" | "accept";
+type Found = { readonly ballot: Ballot; readonly proposal: Proposal } | null;
+
+/** One ballot of one operation. */
+export interface Attempt {
+  /** null: a read. */
+  readonly change: Change | null;
+  readonly ballot: Ballot;
+  readonly electorate: Electorate;
+  readonly startedAt: number;
+  phase: Phase;
+  /** Newest sending of the present phase's message, for retransmission. */
+  sentAt: number;
+  /** First sending of the ACCEPT: a lease that rests on it is dated here. */
+  acceptSentAt: number;
+  readonly promises: Map<string, Found>;
+  /** Promised, but hold nothing and cannot tell whether they should. */
+  readonly blank: Set<string>;
+  readonly refused: Map<string, Refused["why"]>;
+  readonly accepted: Set<string>;
+  /** Ids that accepted but are voters only in the proposed value. */
+  readonly acceptedNew: Set<string>;
+  proposal: Proposal | null;
+  /** The proposal is the change itself, not the completion of another's value. */
+  own: boolean;
+  readonly minting: Set<string>;
+}
+
+/** How an operation ended. */
+export interface Outcome {
+  readonly register: RegisterName;
+  /** null: a read. */
+  readonly purpose: string | null;
+  /**
+   * `chosen`: the change is known chosen. `read`: the register is known; a change on an older version
+   * ends so as well. `failed`: nothing is known; `why` says what stood in the way.
+   */
+  readonly result: "chosen" | "read" | "failed";
+  readonly why?: "ballot" | "votersVersion" | "granted" | "restarted" | "noState" | "timeout";
+  /** For `chosen`: who accepted, and when the ACCEPT was first sent. */
+  readonly acceptedBy?: readonly string[];
+  readonly acceptSentAt?: number;
+  /** For `failed` completions of a value that takes a group: from whom. */
+  readonly refusedTakes?: Takes;
+}
+
+/** What this node knows and does about one register. */
+export interface Register {
+  readonly name: RegisterName;
+  known: Known | null;
+  /** Newest version that a peer says is chosen. */
+  heardVersion: number;
+  doubt: boolean;
+  wantRead: boolean;
+  /** The next read writes back in any case, so that every voter holds the record. */
+  forceWriteBack: boolean;
+  attempt: Attempt | null;
+  /** No operation starts before. */
+  notBefore: number;
+  failures: number;
+  /** Highest n seen in any ballot. */
+  maxN: number;
+  /** Voters whose promise led to a value that was refused: left out where others suffice. */
+  readonly leaveOut: Set<string>;
+}
+
+/** A register of which nothing is known yet: it wants a read. */
+export function createRegister(name: RegisterName): Register {
+  return {
+    name,
+    known: null,
+    heardVersion: 0,
+    doubt: false,
+    wantRead: true,
+    forceWriteBack: false,
+    attempt: null,
+    notBefore: 0,
+    failures: 0,
+    maxN: 0,
+    leaveOut: new Set(),
+  };
+}
+
+/** Whether a read has to come before any decision. */
+export function needsRead(register: Register): boolean {
+  return register.known === null || register.doubt || register.wantRead ||
+    register.heardVersion > (register.known.record?.version ?? 0);
+}
+
+/** Whether an operation may start now. */
+export function isFree(state: ClusterState, register: Register): boolean {
+  return register.attempt === null && state.now >= register.notBefore;
+}
+
+/** Starts a read. The register must be free. */
+export function startRead(state: ClusterState, register: Register, electorate: Electorate): void {
+  start(state, register, electorate, null);
+}
+
+/** Starts a change. The register must be free, known and without doubt. */
+export function startChange(
+  state: ClusterState,
+  register: Register,
+  electorate: Electorate,
+  change: Change,
+): void {
+  if (register.doubt || register.known === null) {
+    throw new Error(`${register.name}: a change (${change.purpose}) before a quorum read`);
+  }
+  start(state, register, electorate, change);
+}
+
+function start(
+  state: ClusterState,
+  register: Register,
+  electorate: Electorate,
+  change: Change | null,
+): void {
+  if (register.attempt !== null) throw new Error(`${register.name}: two operations at a time`);
+  const promised = state.acceptor.promised.get(register.name)?.n ?? 0;
+  register.maxN = Math.max(register.maxN, promised) + 1;
+  const attempt: Attempt = {
+    change,
+    ballot: { n: register.maxN, ...state.self },
+    electorate,
+    startedAt: state.now,
+    phase: "prepare",
+    sentAt: state.now,
+    acceptSentAt: 0,
+    promises: new Map(),
+    blank: new Set(),
+    refused: new Map(),
+    accepted: new Set(),
+    acceptedNew: new Set(),
+    proposal: null,
+    own: false,
+    minting: new Set(),
+  };
+  register.attempt = attempt;
+  transmit(state, register.name, attempt);
+}
+
+/** Sends the message of the present phase to every voter that has not answered it. */
+function transmit(state: ClusterState, register: RegisterName, attempt: Attempt): void {
+  const { ballot, electorate: { voters, votersVersion }, change, proposal } = attempt;
+  attempt.sentAt = state.now;
+  if (attempt.phase === "prepare") {
+    for (const { node } of voters) {
+      if (attempt.promises.has(node) || attempt.blank.has(node)) continue;
+      if (attempt.refused.has(node)) continue;
+      const takes = change?.takes;
+      const body = { type: "PREPARE", register, votersVersion, ballot } as const;
+      sendTo(state, node, takes ? { ...body, takes } : body);
+    }
+  } else if (attempt.phase === "accept" && proposal !== null) {
+    for (const node of recipients(attempt, proposal)) {
+      if (attempt.accepted.has(node) || attempt.refused.has(node)) continue;
+      sendTo(state, node, { type: "ACCEPT", register, votersVersion, ballot, proposal });
+    }
+  }
+}
+
+/** Voters of the operation and, where the value changes them, those of the value. */
+function recipients(attempt: Attempt, proposal: Proposal): Set<string> {
+  const nodes = new Set(attempt.electorate.voters.map((voter) => voter.node));
+  if (isClusterRecord(proposal.value)) {
+    for (const { node } of proposal.value.voters) nodes.add(node);
+  }
+  return nodes;
+}
+
+/** The attempt that an answer belongs to, if it still runs. */
+function attemptOf(
+  state: ClusterState,
+  name: RegisterName,
+  ballot: Ballot,
+): { register: Register; attempt: Attempt } | null {
+  const register = state.registers.get(name);
+  if (!register?.attempt || !sameBallot(register.attempt.ballot, ballot)) return null;
+  return { register, attempt: register.attempt };
+}
+
+/** Takes a PROMISE. */
+export function handlePromise(state: ClusterState, from: string, message: PromiseMessage): void {
+  const found = attemptOf(state, message.register, message.ballot);
+  if (!found || found.attempt.phase !== "prepare") return;
+  const { register, attempt } = found;
+  if (!voteOf(attempt.electorate.voters, from, message.voterId)) return;
+  if (message.accepted) register.maxN = Math.max(register.maxN, message.accepted.ballot.n);
+  attempt.promises.set(from, message.accepted ?? null);
+  attempt.refused.delete(from);
+  evaluatePromises(state, register, attempt);
+}
+
+/** Takes an ACCEPTED. */
+export function handleAccepted(state: ClusterState, from: string, message: Accepted): void {
+  const found = attemptOf(state, message.register, message.ballot);
+  if (!found || found.attempt.phase !== "accept" || !found.attempt.proposal) return;
+  const { register, attempt } = found;
+  const { value } = attempt.proposal!;
+  attempt.refused.delete(from);
+  if (voteOf(attempt.electorate.voters, from, message.voterId)) attempt.accepted.add(from);
+  if (isClusterRecord(value) && voteOf(value.voters, from, message.voterId)) {
+    attempt.acceptedNew.add(from);
+  }
+  if (attempt.accepted.size < attempt.electorate.needed) return;
+  if (isClusterRecord(value) && attempt.acceptedNew.size < majorityOf(value.voters.length)) return;
+  finishChosen(state, register, attempt);
+}
+
+/** Takes a REFUSED. */
+export function handleRefused(state: ClusterState, from: string, message: Refused): void {
+  const found = attemptOf(state, message.register, message.ballot);
+  if (!found) return;
+  const { register, attempt } = found;
+  if (message.promised) register.maxN = Math.max(register.maxN, message.promised.n);
+  const wanted = attempt.phase === "accept" ? "ACCEPT" : "PREPARE";
+  if (message.phase !== wanted || attempt.phase === "mint") return;
+  if (attempt.phase === "prepare" ? attempt.promises.has(from) : attempt.accepted.has(from)) return;
+  if (!attempt.electorate.voters.some((voter) => voter.node === from)) return;
+  if (attempt.phase === "prepare" && message.why === "noState") {
+    attempt.blank.add(from);
+    return evaluatePromises(state, register, attempt);
+  }
+  attempt.refused.set(from, message.why);
+  const { voters, needed } = attempt.electorate;
+  if (voters.length - attempt.refused.size < needed) {
+    fail(state, register, attempt, commonReason(attempt));
+  }
+}
+
+/** The refusal that says most about what to do next. */
+function commonReason(attempt: Attempt): Refused["why"] {
+  const reasons = [...attempt.refused.values()];
+  return reasons.find((why) => why === "granted" || why === "restarted") ??
+    reasons.find((why) => why === "votersVersion") ?? "ballot";
+}
+
+/** The generation of a draft is durable here. */
+export function handleMinted(state: ClusterState, volume: string, generation: string): void {
+  for (const register of state.registers.values()) {
+    const { attempt } = register;
+    if (!attempt || attempt.phase !== "mint") continue;
+    if (attempt.minting.delete(mintKey(volume, generation)) && attempt.minting.size === 0) {
+      beginAccept(state, register, attempt);
+    }
+  }
+}
+
+function mintKey(volume: string, generation: string): string {
+  return `${volume}\n${generation}`;
+}
+
+function evaluatePromises(state: ClusterState, register: Register, attempt: Attempt): void {
+  const { needed, voters } = attempt.electorate;
+  const { promises, blank } = attempt;
+  const allBlank = promises.size + blank.size === voters.length &&
+    [...promises.values()].every((found) => found === null);
+  if (promises.size < needed && !allBlank) {
+    if (voters.length - attempt.refused.size - blank.size < needed && blank.size > 0) {
+      if (promises.size + blank.size + attempt.refused.size === voters.length) {
+        fail(state, register, attempt, "noState");
+      }
+    }
+    return;
+  }
+  const counted = countedPromises(register, attempt);
+  let highest: Found = null;
+  for (const found of counted) {
+    if (found && (!highest || compareBallots(found.ballot, highest.ballot) > 0)) highest = found;
+  }
+  const version = highest?.proposal.value.version ?? 0;
+  const { change } = attempt;
+  if (change && version === change.baseVersion) return beginDraft(state, register, attempt, change);
+  if (change && version < change.baseVersion) {
+    const text = `A majority of voters holds an older ${register.name} than was known chosen: ` +
+      `some voter's state was rolled back; nothing is decided in it`;
+    note(state, "error", "voters-rolled-back", text, { version, known: change.baseVersion });
+    return fail(state, register, attempt, "noState");
+  }
+  const agreed = counted.every((found) => sameBallot(found?.ballot, highest?.ballot));
+  if (agreed && (highest === null || (blank.size === 0 && !register.forceWriteBack))) {
+    return finishRead(state, register, highest);
+  }
+  if (highest === null) return finishRead(state, register, null);
+  attempt.proposal = highest.proposal;
+  beginAccept(state, register, attempt);
+}
+
+/** The promises to go by: all, or without those whose value was refused where enough remain. */
+function countedPromises(register: Register, attempt: Attempt): Found[] {
+  const others = [...attempt.promises].filter(([node]) => !register.leaveOut.has(node));
+  const chosen = others.length >= attempt.electorate.needed ? others : [...attempt.promises];
+  return chosen.map(([, found]) => found);
+}
+
+function beginDraft(
+  state: ClusterState,
+  register: Register,
+  attempt: Attempt,
+  change: Change,
+): void {
+  const { proposal, mints } = change.draft(attempt.ballot);
+  if (proposal.value.version !== change.baseVersion + 1) {
+    throw new Error(
+      `${register.name}: ${change.purpose} goes from version ${change.baseVersion} to ` +
+        `${proposal.value.version}`,
+    );
+  }
+  attempt.proposal = proposal;
+  attempt.own = true;
+  if (mints.length === 0) return beginAccept(state, register, attempt);
+  attempt.phase = "mint";
+  attempt.sentAt = state.now;
+  for (const { volume, generation } of mints) {
+    attempt.minting.add(mintKey(volume, generation));
+    emit(state, { type: "mint", volume, generation });
+  }
+}
+
+function beginAccept(state: ClusterState, register: Register, attempt: Attempt): void {
+  attempt.phase = "accept";
+  attempt.acceptSentAt = state.now;
+  attempt.refused.clear();
+  transmit(state, register.name, attempt);
+}
+
+function finishChosen(state: ClusterState, register: Register, attempt: Attempt): void {
+  const { change, own, proposal, ballot, accepted, acceptSentAt } = attempt;
+  register.attempt = null;
+  settle(state, register, proposal!.value, ballot);
+  state.outcomes.push(
+    own && change
+      ? {
+        register: register.name,
+        purpose: change.purpose,
+        result: "chosen",
+        acceptedBy: [...accepted],
+        acceptSentAt,
+      }
+      : { register: register.name, purpose: change?.purpose ?? null, result: "read" },
+  );
+}
+
+function finishRead(state: ClusterState, register: Register, found: Found): void {
+  const { change } = register.attempt!;
+  register.attempt = null;
+  settle(state, register, found?.proposal.value ?? null, found?.ballot ?? null);
+  state.outcomes.push({
+    register: register.name,
+    purpose: change?.purpose ?? null,
+    result: "read",
+  });
+}
+
+/** A record is known chosen. */
+function settle(
+  state: ClusterState,
+  register: Register,
+  record: GroupRecord | ClusterRecord | null,
+  ballot: Ballot | null,
+): void {
+  const before = register.known?.record?.version ?? 0;
+  const version = record?.version ?? 0;
+  register.failures = 0;
+  register.leaveOut.clear();
+  register.doubt = false;
+  register.wantRead = false;
+  register.forceWriteBack = false;
+  if (version < before) {
+    const text = `A quorum read of ${register.name} gave an older record than was known chosen: ` +
+      `some voter's state was rolled back; the newer one stays`;
+    note(state, "error", "voters-rolled-back", text, { version, known: before });
+    return;
+  }
+  if (register.known === null || version > before) state.urgent = true;
+  const at = register.known !== null && version === before ? register.known.at : state.now;
+  register.known = { record, ballot, at };
+  // A peer that said more is wrong or ahead of what a quorum read just showed: ask again later.
+  register.heardVersion = Math.min(register.heardVersion, version);
+}
+
+/** Ends an attempt without knowing what is chosen, and sets when to try again. */
+function fail(
+  state: ClusterState,
+  register: Register,
+  attempt: Attempt,
+  why: NonNullable<Outcome["why"]>,
+): void {
+  register.attempt = null;
+  register.failures += 1;
+  const { keepalive, deadtime } = state.timing;
+  const { change, own, proposal, phase } = attempt;
+  const accepting = phase === "accept";
+  if (accepting && !isImpossible(attempt)) register.doubt = true;
+  const granted = why === "granted" || why === "restarted";
+  if (granted && accepting && !own) {
+    for (const [node, found] of attempt.promises) {
+      if (found && found.proposal.value.version === proposal!.value.version) {
+        register.leaveOut.add(node);
+      }
+    }
+  } else if (why !== "ballot") register.leaveOut.clear();
+  const most = Math.min(deadtime, keepalive * Math.min(register.failures, 8));
+  register.notBefore = state.now +
+    (granted
+      ? keepalive / 2
+      : nextBetween(state.random, keepalive / 8, Math.max(most, keepalive / 2)));
+  note(state, "debug", "register-retry", `An operation on ${register.name} did not succeed`, {
+    purpose: change?.purpose ?? "read",
+    why,
+    ballot: formatBallot(attempt.ballot),
+    inDoubt: register.doubt,
+  });
+  const takes = accepting && granted ? proposal?.takes : undefined;
+  state.outcomes.push({
+    register: register.name,
+    purpose: change?.purpose ?? null,
+    result: "failed",
+    why,
+    ...(takes ? { refusedTakes: takes } : {}),
+  });
+}
+
+/** Gives up the running attempt, whose answers can no longer be trusted to be in time. */
+export function abandonAttempt(state: ClusterState, register: Register): void {
+  if (register.attempt) fail(state, register, register.attempt, "timeout");
+}
+
+/** Whether the value can never be chosen at this ballot: too many promised a higher one. */
+function isImpossible(attempt: Attempt): boolean {
+  const lost = [...attempt.refused.values()].filter((why) => why === "ballot").length;
+  return attempt.electorate.voters.length - lost < attempt.electorate.needed;
+}
+
+/** Lets time pass for the running attempt: retransmission each keepalive, time-out. */
+export function tickRegister(state: ClusterState, register: Register): void {
+  const { attempt } = register;
+  if (attempt === null) return;
+  const { deadtime, keepalive } = state.timing;
+  const limit = attempt.phase === "mint" ? 4 * deadtime : Math.max(deadtime, 3 * keepalive);
+  const since = attempt.phase === "prepare"
+    ? attempt.startedAt
+    : attempt.phase === "accept"
+    ? attempt.acceptSentAt
+    : attempt.sentAt;
+  if (state.now - since >= limit) return fail(state, register, attempt, "timeout");
+  if (attempt.phase !== "mint" && state.now - attempt.sentAt >= keepalive) {
+    transmit(state, register.name, attempt);
+  }
+}

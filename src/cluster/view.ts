@@ -1,0 +1,178 @@
+/** The core as plain data, for `status`, the web page and tests. */
+
+import { knownGroup } from "./facts.ts";
+import type { Group } from "./group_state.ts";
+import { ownerLostSince } from "./lease.ts";
+import { type FrameCounters, isAlive } from "./membership.ts";
+import type { Decision } from "./ownership.ts";
+import { countVotes, type Votes } from "./quorum.ts";
+import { type ClusterState, knownCluster } from "./state.ts";
+import type {
+  AgentPhase,
+  ClusterRecord,
+  GroupRecord,
+  GroupState,
+  NodeState,
+  ReplicaHealth,
+} from "./types.ts";
+
+/** One node as this node sees it. */
+export interface NodeView {
+  readonly name: string;
+  readonly state: NodeState;
+  readonly role: "node" | "witness";
+  /** Whether the record lists it as a voter under its present id. */
+  readonly voter: boolean;
+  /** Own links are always up here: what is bound the agent knows. */
+  readonly links: readonly { readonly index: number; readonly up: boolean }[];
+  readonly incarnation: number;
+  readonly phase: AgentPhase | null;
+  /** Milliseconds since its newest frame; null: none since the own start; 0 for this node. */
+  readonly heardAgo: number | null;
+  /** Whether it runs the same configuration; null: not said yet. */
+  readonly sameConfig: boolean | null;
+  /** By volume. */
+  readonly replicas: Readonly<Record<string, ReplicaHealth>>;
+}
+
+/** One group as this node sees it. */
+export interface GroupView {
+  readonly name: string;
+  /** By the known-chosen record; null: released, never started, or not known. */
+  readonly owner: string | null;
+  readonly state: GroupState;
+  readonly epoch: number;
+  /** On the owner, until when by its clock; Infinity: sole; 0: no lease, or another node owns it. */
+  readonly leaseUntil: number;
+  /** The newest decision of this node about it. */
+  readonly why: Decision;
+  /** By node: why it will not run there before a cleanup. */
+  readonly failed: Readonly<Record<string, string>>;
+}
+
+/** All that `status` shows of the cluster. */
+export interface ClusterView {
+  readonly node: string;
+  readonly incarnation: number;
+  readonly phase: AgentPhase;
+  readonly voterId: string;
+  readonly quorum: {
+    readonly have: boolean;
+    readonly mode: string;
+    readonly votes: number;
+    readonly expected: number;
+    readonly needed: number;
+    readonly missing: Votes["missing"];
+  };
+  readonly nodes: readonly NodeView[];
+  readonly groups: readonly GroupView[];
+  readonly records: {
+    readonly cluster: ClusterRecord | null;
+    readonly groups: Readonly<Record<string, GroupRecord | null>>;
+  };
+  /** Dropped and doubled frames since the start. */
+  readonly frames: Readonly<FrameCounters>;
+}
+
+/** Looks at the core. `now`: of the same clock as the steps. */
+export function view(state: ClusterState, now: number): ClusterView {
+  const { config, self, groups } = state;
+  const { have, votes, expected, needed, missing } = countVotes(state);
+  const records: Record<string, GroupRecord | null> = {};
+  for (const [name, group] of groups) records[name] = knownGroup(state, group);
+  return {
+    node: self.node,
+    incarnation: self.incarnation,
+    phase: state.phase,
+    voterId: state.acceptor.voterId,
+    quorum: { have, mode: config.cluster.quorum, votes, expected, needed, missing },
+    nodes: config.nodes.map(({ name, witness }) => nodeView(state, now, name, witness)),
+    groups: [...groups.values()].map((group) => groupView(state, group)),
+    records: { cluster: knownCluster(state), groups: records },
+    frames: { ...state.membership.counters },
+  };
+}
+
+function nodeView(state: ClusterState, now: number, name: string, witness: boolean): NodeView {
+  const cluster = knownCluster(state);
+  const role = witness ? "witness" : "node";
+  const standby = cluster?.standby.includes(name) ?? false;
+  const isVoter = (voterId: string | undefined) =>
+    cluster?.voters.some((voter) => voter.node === name && voter.voterId === voterId) ?? false;
+  const peer = state.membership.peers.get(name);
+  if (peer === undefined) {
+    const own = state.config.nodes.find((node) => node.name === name)!;
+    return {
+      name,
+      state: standby ? "standby" : "online",
+      role,
+      voter: isVoter(state.acceptor.voterId),
+      links: own.links.map((_, index) => ({ index, up: true })),
+      incarnation: state.self.incarnation,
+      phase: state.phase,
+      heardAgo: 0,
+      sameConfig: true,
+      replicas: Object.fromEntries(state.replicas),
+    };
+  }
+  const { heartbeat, liveness } = peer;
+  return {
+    name,
+    state: !isAlive(peer)
+      ? "offline"
+      : liveness === "late"
+      ? "late"
+      : standby
+      ? "standby"
+      : "online",
+    role,
+    voter: isVoter(heartbeat?.voterId),
+    links: peer.links.map(({ up }, index) => ({ index, up })),
+    incarnation: peer.incarnation,
+    phase: isAlive(peer) ? heartbeat?.phase ?? null : null,
+    heardAgo: peer.lastHeard === null ? null : Math.max(0, now - peer.lastHeard),
+    sameConfig: heartbeat === null ? null : heartbeat.configHash === state.config.hash,
+    replicas: heartbeat?.replicas ?? {},
+  };
+}
+
+function groupView(state: ClusterState, group: Group): GroupView {
+  const { name } = group.config;
+  const record = knownGroup(state, group);
+  const failed: Record<string, string> = {};
+  if (group.failed) failed[state.self.node] = group.failed.reason;
+  for (const peer of state.membership.peers.values()) {
+    const reason = isAlive(peer) ? peer.heartbeat?.failed[name] : undefined;
+    if (reason !== undefined) failed[peer.node] = reason;
+  }
+  return {
+    name,
+    owner: group.underMark ? state.self.node : record?.owner?.node ?? null,
+    state: groupStateOf(state, group, record),
+    epoch: record?.epoch ?? group.epoch,
+    leaseUntil: group.leaseUntil,
+    why: group.decision,
+    failed,
+  };
+}
+
+function groupStateOf(state: ClusterState, group: Group, record: GroupRecord | null): GroupState {
+  switch (group.phase) {
+    case "taken":
+      return "taking";
+    case "starting":
+    case "running":
+      return group.frozenSince !== null ? "frozen" : group.phase;
+    case "stopping":
+    case "releasing":
+      return "stopping";
+    case "idle": {
+      const taking = state.registers.get(group.register)?.attempt?.change?.purpose === "take";
+      if (taking) return "taking";
+      const owned = record !== null && record.owner !== null &&
+        record.owner.node !== state.self.node && ownerLostSince(state, group, record) === null;
+      if (owned) return "running";
+      return group.failed ? "failed" : "stopped";
+    }
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * Which voters an operation is made under, and the few changes of them that happen by themselves.
+ *
+ * Voters are those of the record; the configuration only proposes the first ones. The first record
+ * needs every configured voter once. A voter that lost its state comes back with another id and has
+ * no vote until a majority of the others put that id into the record: copying state is not
+ * enough, since promises it forgot still live in other proposers.
+ */
+
+import { createHash } from "node:crypto";
+import { acceptedCluster, isListed } from "./acceptor.ts";
+import { isAlive } from "./membership.ts";
+import { countVotes, majorityOf } from "./quorum.ts";
+import {
+  type Change,
+  type Electorate,
+  isFree,
+  needsRead,
+  type Register,
+  startChange,
+  startRead,
+} from "./register.ts";
+import { type ClusterState, knownCluster, note } from "./state.ts";
+import type { ClusterRecord, RegisterName, Voter } from "./types.ts";
+
+/** The voters for an operation in a register now; null: they are not known. */
+export function electorateFor(state: ClusterState, register: RegisterName): Electorate | null {
+  const known = knownCluster(state);
+  if (known !== null) return majority(known);
+  if (register !== "cluster") return null;
+  // What the own voter accepted may not be chosen, but its voters meet every other majority.
+  const accepted = acceptedCluster(state.acceptor);
+  if (accepted !== null && !(accepted.version === 1 && state.voters.everybody)) {
+    return majority(accepted);
+  }
+  return everybody(state);
+}
+
+function majority({ voters, votersVersion }: ClusterRecord): Electorate {
+  return { voters, votersVersion, needed: majorityOf(voters.length) };
+}
+
+/** All configured nodes with the ids they say; null while one of them has not been heard. */
+function everybody(state: ClusterState): Electorate | null {
+  const voters: Voter[] = [];
+  for (const { name } of state.config.nodes) {
+    const voterId = saidVoterId(state, name);
+    if (voterId === null) return null;
+    voters.push({ node: name, voterId });
+  }
+  return { voters, votersVersion: 0, needed: voters.length };
+}
+
+function saidVoterId(state: ClusterState, node: string): string | null {
+  if (node === state.self.node) return state.acceptor.voterId;
+  const peer = state.membership.peers.get(node);
+  return peer && isAlive(peer) ? peer.heartbeat?.voterId ?? null : null;
+}
+
+/** Whether enough of the voters are heard for an operation to have a chance. */
+export function canReach(state: ClusterState, { voters, needed }: Electorate): boolean {
+  let heard = 0;
+  for (const { node, voterId } of voters) if (saidVoterId(state, node) === voterId) heard++;
+  return heard >= needed;
+}
+
+/** Starts the read that a register needs, if it may. */
+export function driveRead(state: ClusterState, register: Register): void {
+  if (!needsRead(register) || !isFree(state, register)) return;
+  const electorate = electorateFor(state, register.name);
+  if (!electorate || !canReach(state, electorate)) return;
+  if (electorate.votersVersion === 0 && !isMyTurn(state)) return;
+  startRead(state, register, electorate);
+}
+
+/** Among nodes that all need everybody, the first in file order goes first. */
+function isMyTurn(state: ClusterState): boolean {
+  const rank = state.config.nodes.findIndex(({ name }) => name === state.self.node);
+  const since = state.now - (state.allHeardAt ?? state.now);
+  return since >= rank * state.timing.deadtime;
+}
+
+/** A node that leads in what any one node has to do: the first listed voter in file order. */
+function isLeader(state: ClusterState): boolean {
+  const record = knownCluster(state);
+  if (!isListed(state) || !record) return false;
+  for (const { name } of state.config.nodes) {
+    if (name === state.self.node) return true;
+    const voterId = saidVoterId(state, name);
+    if (record.voters.some((voter) => voter.node === name && voter.voterId === voterId)) {
+      return false;
+    }
+  }
+  return false;
+}
+
+/** Makes the first record, admits voters with a new id, brings the record to who lacks it. */
+export function driveVoters(state: ClusterState): void {
+  const register = state.registers.get("cluster")!;
+  driveRead(state, register);
+  if (needsRead(register) || !isFree(state, register)) return;
+  if (register.known?.record === null) makeFirstRecord(state, register);
+  else if (isLeader(state)) {
+    admitVoter(state, register);
+    repairLaggard(state, register);
+  }
+}
+
+function makeFirstRecord(state: ClusterState, register: Register): void {
+  const electorate = everybody(state);
+  if (!electorate || !isMyTurn(state)) return;
+  const { voters } = electorate;
+  const lineage = createHash("sha256")
+    .update(JSON.stringify([state.config.cluster.name, voters])).digest("hex").slice(0, 16);
+  const value: ClusterRecord = {
+    version: 1,
+    voters,
+    votersVersion: 1,
+    lineage,
+    standby: [],
+    maintenance: false,
+  };
+  const change: Change = {
+    purpose: "first-record",
+    baseVersion: 0,
+    draft: () => ({ proposal: { value }, mints: [] }),
+  };
+  const text = "Every configured voter is heard: the cluster's first record is proposed";
+  note(state, "info", "first-record", text, { voters: voters.length, lineage });
+  startChange(state, register, electorate, change);
+}
+
+/** One voter at a time, after every group's register has been read without the lost state. */
+function admitVoter(state: ClusterState, register: Register): void {
+  const record = knownCluster(state)!;
+  const lost = record.voters.find(({ node, voterId }) => {
+    const peer = state.membership.peers.get(node);
+    const said = saidVoterId(state, node);
+    return peer && said !== null && said !== voterId &&
+      state.now - peer.aliveSince >= state.timing.deadtime && sameConfig(state);
+  });
+  if (!lost || !countVotes(state).have) {
+    state.voters.replacing = null;
+    return;
+  }
+  const voterId = saidVoterId(state, lost.node)!;
+  const groups = [...state.groups.values()].map((group) => state.registers.get(group.register)!);
+  const key = `${lost.node} ${voterId}`;
+  if (state.voters.replacing !== key) {
+    state.voters.replacing = key;
+    for (const each of groups) each.wantRead = true;
+    return;
+  }
+  if (groups.some(needsRead)) return;
+  const text = `The voter on ${lost.node} lost its state and is admitted anew`;
+  const known = { before: lost.voterId, now: voterId, votersVersion: record.votersVersion + 1 };
+  note(state, "warning", "admit-voter", text, known, { node: lost.node });
+  const value: ClusterRecord = {
+    ...record,
+    version: record.version + 1,
+    votersVersion: record.votersVersion + 1,
+    voters: record.voters.map((voter) => voter === lost ? { node: lost.node, voterId } : voter),
+  };
+  const draft = () => ({ proposal: { value }, mints: [] });
+  const change: Change = { purpose: "admit-voter", baseVersion: record.version, draft };
+  startChange(state, register, majority(record), change);
+}
+
+function sameConfig(state: ClusterState): boolean {
+  for (const peer of state.membership.peers.values()) {
+    if (isAlive(peer) && peer.heartbeat && peer.heartbeat.configHash !== state.config.hash) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/** A live node that keeps knowing less of the cluster's record cannot read it: it is written there. */
+function repairLaggard(state: ClusterState, register: Register): void {
+  const { now, timing, voters } = state;
+  const version = knownCluster(state)?.version ?? 0;
+  const lags = [...state.membership.peers.values()].some((peer) =>
+    isAlive(peer) && peer.heartbeat !== null &&
+    (peer.heartbeat.known["cluster"]?.version ?? 0) < version
+  );
+  if (!lags) voters.laggardSince = null;
+  else voters.laggardSince ??= now;
+  if (voters.laggardSince === null || now - voters.laggardSince < 2 * timing.deadtime) return;
+  if (register.attempt || now - voters.repairedAt < 4 * timing.deadtime) return;
+  voters.repairedAt = now;
+  register.forceWriteBack = true;
+  register.wantRead = true;
+}
