@@ -8,7 +8,7 @@ import { HAS_IO_URING } from "./harness.ts";
 
 const noop = () => {};
 
-/** Says once, on loading harness.ts, when these are not run. */
+/** Where there is no io_uring, harness.ts adds a line to the list of tests that says so. */
 function test(name: string, run: () => void): void {
   if (HAS_IO_URING) Deno.test(name, run);
 }

@@ -18,12 +18,12 @@ type ListedAddress = Omit<InterfaceAddress, "validLifetime"> & {
 
 const missing = namespacesMissing();
 
-/** A test in namespaces; where there are none, one line says which test was not run. */
+/** A test in namespaces; where there are none, the list of tests says that it was not run. */
 function testInNamespaces(name: string, run: (a: Side, b: Side) => Promise<void>): void {
   if (missing === undefined) {
     Deno.test(name, () => withCable(run));
   } else {
-    Deno.stderr.writeSync(new TextEncoder().encode(`not run here (${missing}): ${name}\n`));
+    Deno.test.ignore(`not run here (${missing}): ${name}`, () => {});
   }
 }
 
