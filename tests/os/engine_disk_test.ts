@@ -50,6 +50,22 @@ testBoth("positions beyond 4 GiB reach the kernel whole", (h) =>
     assert.equal(h.do((tag) => h.engine.discard(fd, 4096, 2 ** 41, tag)), 0);
   }));
 
+testBoth("direct access takes the slab's memory as it is", (h) =>
+  withFile((plain, path) => {
+    const slab = h.slab(16384);
+    slab.bytes.fill(5, 0, 8192);
+    assert.equal(h.do((tag) => h.engine.write(plain, slab, 0, 8192, 0, true, tag)), 8192);
+    const fd = openDisk(path, { direct: true });
+    try {
+      assert.equal(h.do((tag) => h.engine.read(fd, slab, 8192, 4096, 4096, tag)), 4096);
+      assert.ok(slab.bytes.subarray(8192, 12288).every((byte) => byte === 5));
+      assert.equal(h.do((tag) => h.engine.write(fd, slab, 12288, 4096, 0, true, tag)), 4096);
+      assert.ok(Deno.readFileSync(path).subarray(0, 4096).every((byte) => byte === 0));
+    } finally {
+      libc.close(fd);
+    }
+  }));
+
 testBoth("discard and zero make zeroes and keep the size", (h) =>
   withFile((fd, path) => {
     const slab = h.slab(65536);
