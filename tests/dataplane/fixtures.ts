@@ -146,6 +146,14 @@ export class Rig {
     const replica = this.start(options);
     await replica.until("ready", () => replica.ready !== null || replica.fatal !== null);
     if (replica.fatal !== null) throw new Error(replica.fatal);
+    await this.promote(replica);
+    return replica;
+  }
+
+  /** Makes a replica that passes requests on to its disk Primary. */
+  async promote(replica: Replica): Promise<void> {
+    const before = replica.asks.length;
+    const promoted = () => replica.asks.slice(before).some((ask) => ask.type === "promoted");
     replica.worker.order({
       type: "promote",
       epoch: 1,
@@ -154,8 +162,7 @@ export class Rig {
       record: { generation: "g", upToDate: ["r"] },
     });
     replica.worker.lease(1, Infinity);
-    await replica.until("promoted", () => replica.asks.some((ask) => ask.type === "promoted"));
-    return replica;
+    await replica.until("promoted", promoted);
   }
 
   async close(): Promise<void> {
@@ -253,6 +260,17 @@ export async function must(
   return stdout;
 }
 
+/** Bytes that nobody guesses; more than 64 KiB repeat, with another start each time. */
+export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  const noise = crypto.getRandomValues(new Uint8Array(65_521));
+  for (let at = 0; at < length; at += noise.length) {
+    bytes.set(noise.subarray(0, Math.min(noise.length, length - at)), at);
+  }
+  return bytes;
+}
+
+/** Sixteen random hex digits. */
 export function randomHex(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }

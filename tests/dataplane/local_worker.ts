@@ -3,7 +3,8 @@
  * as a Worker to look at the NBD side, the engine and the disk without replication.
  */
 import { serveDataPlane } from "../../src/agent/dataplane/worker.ts";
-import { RequestKind, type VolumeInit, type VolumeIo } from "../../src/volume/types.ts";
+import { readMetadata } from "../../src/volume/metadata/format.ts";
+import { RequestKind, type VolumeIo } from "../../src/volume/types.ts";
 import type { VolumeOrder, VolumeReport } from "../../src/volume/types.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 
@@ -14,7 +15,7 @@ class LocalVolume implements Volume {
   #primary = false;
   #pending = 0;
 
-  constructor(io: VolumeIo, _init: VolumeInit) {
+  constructor(io: VolumeIo) {
     this.#io = io;
   }
 
@@ -97,4 +98,7 @@ class LocalVolume implements Volume {
   }
 }
 
-serveDataPlane((io, init) => new LocalVolume(io, init));
+serveDataPlane((io, init, metadata) => {
+  readMetadata(metadata, { volume: init.name, size: init.size });
+  return new LocalVolume(io);
+});
