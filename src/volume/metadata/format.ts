@@ -27,8 +27,11 @@ export interface FormatInit {
   readonly storage: string;
   /** First generation if the disk's content is not known to be zero. */
   readonly generation: string;
-  /** `zero`: the disk is known to read as zeroes throughout, e.g. a new sparse file. */
-  readonly blank: "zero" | "unknown";
+  /**
+   * `zero`: the disk is known to read as zeroes throughout, e.g. a new sparse file. `unknown`: its
+   * content means nothing. `no`: its content is what the volume begins with.
+   */
+  readonly blank: "zero" | "unknown" | "no";
   readonly bootId: string;
   /** Bitmaps to leave room for; default 1. */
   readonly maxPeers?: number;
