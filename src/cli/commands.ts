@@ -9,12 +9,17 @@ import { checkCommand } from "./check.ts";
 import { type Command, commandFamily } from "./command.ts";
 import { configKeyCommand } from "./config_key.ts";
 import { versionCommand } from "./version.ts";
+import { volumeCreateCommand, volumeStatusCommand } from "./volume.ts";
 
 /** What the program can do. */
 export const commands: readonly Command[] = [
   checkCommand,
   commandFamily("config", message`Manage what the nodes of a cluster share.`, [
     configKeyCommand,
+  ]),
+  commandFamily("volume", message`Make and look at the replicas of this node.`, [
+    volumeCreateCommand,
+    volumeStatusCommand,
   ]),
   versionCommand,
 ];

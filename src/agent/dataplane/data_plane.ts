@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { Note } from "../../cluster/types.ts";
 import { NBD_STATE } from "../../nbd/mod.ts";
-import { monotonicMs } from "../../os/clock.ts";
+import { boottimeMs } from "../../os/clock.ts";
 import { createEngine, type Engine } from "../../os/engine.ts";
 import { listenTcp } from "../../os/sockets.ts";
 import type {
@@ -56,7 +56,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
   readonly #orders: OrderInlet;
   #volume!: Volume;
   readonly #engineReason: string;
-  #now = monotonicMs();
+  #now = boottimeMs();
   /** The time was read since the last wait. */
   #fresh = true;
   #epoch = 0;
@@ -166,7 +166,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
   #refresh(): void {
     if (this.#fresh) return;
     this.#fresh = true;
-    this.#now = monotonicMs();
+    this.#now = boottimeMs();
     const { epoch, until } = this.#lease.read();
     if (epoch !== this.#epoch || until !== this.#until) {
       this.#epoch = epoch;

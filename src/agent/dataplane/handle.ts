@@ -17,7 +17,7 @@
 import type { Note } from "../../cluster/types.ts";
 import type { ClusterKeys } from "../../config/key_file.ts";
 import type { Config, VolumeConfig } from "../../config/types.ts";
-import { monotonicMs } from "../../os/clock.ts";
+import { boottimeMs } from "../../os/clock.ts";
 import type { EngineName } from "../../os/engine.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts";
 import { LeaseCell } from "./lease_cell.ts";
@@ -88,10 +88,10 @@ export class VolumeWorker {
     if (!this.#over) this.#pipe.send({ type: "order", order });
   }
 
-  /** The lease of the volume's group, in milliseconds of CLOCK_MONOTONIC; Infinity: sole. */
+  /** The lease of the volume's group, in milliseconds of CLOCK_BOOTTIME, which a suspend does not stop; Infinity: sole. */
   lease(epoch: number, until: number): void {
     if (this.#over) return;
-    if (this.#lease.write(epoch, until, monotonicMs())) this.#pipe.send({ type: "wake" });
+    if (this.#lease.write(epoch, until, boottimeMs())) this.#pipe.send({ type: "wake" });
   }
 
   /**

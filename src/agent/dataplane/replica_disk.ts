@@ -1,7 +1,7 @@
 /** A replica's disk and metadata, opened, locked and read. */
 import { geometry, internalMetadataOffset, LOG_OFFSET } from "../../volume/metadata/layout.ts";
 import { newestSuperblock } from "../../volume/metadata/superblock.ts";
-import { findSignatures, HEAD_BYTES, TAIL_BYTES } from "../signatures.ts";
+import { readAt, signaturesOf } from "../disk_content.ts";
 import {
   checkSize,
   type Disk,
@@ -51,31 +51,6 @@ export function openReplicaDisk(places: ReplicaPlaces, io: "direct" | "buffered"
     close();
     throw error;
   }
-}
-
-/** Reads bytes of a file or device; fewer only at its end. */
-export function readAt(path: string, offset: number, length: number): Uint8Array<ArrayBuffer> {
-  const file = Deno.openSync(path, { read: true });
-  try {
-    file.seekSync(offset, Deno.SeekMode.Start);
-    const bytes = new Uint8Array(length);
-    let got = 0;
-    while (got < length) {
-      const count = file.readSync(bytes.subarray(got));
-      if (count === null || count === 0) break;
-      got += count;
-    }
-    return bytes.subarray(0, got);
-  } finally {
-    file.close();
-  }
-}
-
-/** What is on a disk already, by its magic numbers. */
-export function signaturesOf(path: string, size: number): string[] {
-  const head = readAt(path, 0, Math.min(size, HEAD_BYTES));
-  const tailStart = Math.max(0, size - TAIL_BYTES);
-  return findSignatures(head, readAt(path, tailStart, size - tailStart), size);
 }
 
 function readRegion(path: string, start: number, places: ReplicaPlaces): Uint8Array<ArrayBuffer> {
