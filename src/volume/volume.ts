@@ -14,16 +14,31 @@
  * which gives it back by `release`, as it does with what it got by `acquire`.
  */
 
-import type {
-  BufferHandle,
-  ControlMessage,
+import { FLAG_FUA } from "../wire/replication.ts";
+import { ActivityLog } from "./activity_log.ts";
+import { PEER, VolumeContext } from "./context.ts";
+import { FlushPath } from "./flush_path.ts";
+import { type Op, OpKind, OpTable } from "./in_flight.ts";
+import { type Metadata, readMetadata } from "./metadata/format.ts";
+import { ReadPath } from "./read_path.ts";
+import { volumeReport } from "./report.ts";
+import { Requests } from "./requests.ts";
+import { Resync } from "./resync.ts";
+import { Roles } from "./roles.ts";
+import { SourceLink } from "./source_link.ts";
+import { TAG_KIND_BITS, TagKind } from "./tags.ts";
+import { TargetLink } from "./target_link.ts";
+import {
+  type BufferHandle,
+  type ControlMessage,
   FrameKind,
-  RequestKind,
-  VolumeInit,
-  VolumeIo,
-  VolumeOrder,
-  VolumeReport,
+  type RequestKind,
+  type VolumeInit,
+  type VolumeIo,
+  type VolumeOrder,
+  type VolumeReport,
 } from "./types.ts";
+import { WritePath } from "./write_path.ts";
 
 /** See the module comment. Times are milliseconds of one monotonic clock. */
 export interface Volume {
@@ -80,5 +95,252 @@ export interface Volume {
  * out if they cannot be used. What an unclean stop left is worked in at once, through `io`.
  */
 export function openVolume(io: VolumeIo, init: VolumeInit, metadata: Uint8Array): Volume {
-  throw new Error(`not reached: ${typeof io} ${init.name} ${metadata.length}`);
+  if (init.peers.length > 1) {
+    throw new Error(
+      `volume ${init.name}: ${
+        init.peers.length + 1
+      } replicas; a volume has one or two, remove some`,
+    );
+  }
+  return new VolumeMachine(
+    io,
+    init,
+    readMetadata(metadata, { volume: init.name, size: init.size }),
+  );
+}
+
+/** At most so often, in milliseconds, a report is sent for mere progress. */
+const PROGRESS_INTERVAL = 250;
+
+/** Puts the parts together and hands each event to the part that it concerns. */
+class VolumeMachine implements Volume {
+  readonly #context: VolumeContext;
+  readonly #table = new OpTable();
+  readonly #requests: Requests;
+  readonly #reads: ReadPath;
+  readonly #writes: WritePath;
+  readonly #flushes: FlushPath;
+  readonly #resync: Resync;
+  readonly #source: SourceLink;
+  readonly #target: TargetLink;
+  readonly #roles: Roles;
+  #reportedAt = -Infinity;
+  #reportedDirty = 0;
+
+  constructor(io: VolumeIo, init: VolumeInit, metadata: Metadata) {
+    const context = new VolumeContext(io, init, metadata);
+    this.#context = context;
+    const table = this.#table;
+    this.#requests = new Requests(
+      context,
+      table,
+      (op) => this.#start(op),
+      () => this.#roles.drained(),
+    );
+    const log = new ActivityLog(
+      context.layout,
+      context.writeMetadata,
+      {
+        startLogFlush: (asOf) => this.#flushes.startLogFlush(asOf),
+        logged: (op) => this.#writes.logged(op),
+      },
+      metadata.logSequence,
+      context.hasPeer ? context.bitmap : null,
+      context.hasPeer ? context.bitmapWriter : null,
+    );
+    this.#source = new SourceLink(context, table);
+    this.#reads = new ReadPath(context, this.#requests);
+    this.#writes = new WritePath(context, log, this.#requests, this.#source);
+    this.#flushes = new FlushPath(context, table, log, this.#requests, this.#source);
+    this.#resync = new Resync(context, table, {
+      send: (op) => this.#source.send(op),
+      resynced: () => this.#source.resynced(),
+      unblocked: (op) => this.#requests.unblocked(op),
+    });
+    this.#source.bind({
+      log,
+      writes: this.#writes,
+      flushes: this.#flushes,
+      resync: this.#resync,
+    });
+    this.#target = new TargetLink(context, {
+      yieldRole: (why, done) => this.#roles.yieldRole(why, done),
+    });
+    this.#roles = new Roles(context, {
+      table,
+      log,
+      requests: this.#requests,
+      writes: this.#writes,
+      flushes: this.#flushes,
+      resync: this.#resync,
+      source: this.#source,
+      target: this.#target,
+    });
+    context.onFailure = () => {
+      if (context.role === "Secondary") this.#target.end();
+    };
+    this.#roles.open(metadata);
+  }
+
+  request(
+    id: number,
+    kind: RequestKind,
+    offset: number,
+    length: number,
+    fua: boolean,
+    buffer: BufferHandle,
+    bufferOffset: number,
+  ): void {
+    this.#requests.request(id, kind, offset, length, fua, buffer, bufferOffset);
+  }
+
+  done(tag: number, errno: number): void {
+    const index = tag >>> TAG_KIND_BITS;
+    switch ((tag & ((1 << TAG_KIND_BITS) - 1)) as TagKind) {
+      case TagKind.Operation:
+        this.#operationDone(index, errno);
+        break;
+      case TagKind.Received:
+        this.#target.done(index, errno);
+        this.#context.dataIoEnded();
+        break;
+      case TagKind.Callback:
+        this.#context.callbacks.done(index, errno);
+    }
+    this.#tell();
+  }
+
+  bufferFree(): void {
+    this.#resync.bufferFree();
+  }
+
+  connected(peer: number): void {
+    this.#check(peer);
+    if (this.#context.role === "Primary") this.#source.connected();
+    else this.#context.io.hangUp(peer);
+    this.#tell();
+  }
+
+  accepted(peer: number): void {
+    this.#check(peer);
+    this.#source.replaced();
+    this.#target.accepted();
+    this.#tell();
+  }
+
+  disconnected(peer: number, why: string): void {
+    this.#check(peer);
+    this.#source.disconnected(why);
+    this.#target.disconnected();
+    this.#tell();
+  }
+
+  frame(
+    peer: number,
+    kind: FrameKind,
+    session: number,
+    seq: number,
+    offset: number,
+    length: number,
+    buffer: BufferHandle,
+    flags: number,
+  ): void {
+    this.#check(peer);
+    const answer = kind === FrameKind.Wrote || kind === FrameKind.Flushed ||
+      kind === FrameKind.Resynced;
+    if (answer) this.#source.frame(kind, session, seq);
+    else {
+      this.#target.frame(
+        kind,
+        session,
+        seq,
+        offset,
+        length,
+        buffer,
+        (flags & FLAG_FUA) !== 0,
+      );
+    }
+    this.#tell();
+  }
+
+  control(peer: number, message: ControlMessage): void {
+    this.#check(peer);
+    switch (message.type) {
+      case "WELCOME":
+      case "DECLINE":
+      case "DIRTY":
+      case "SYNCREADY":
+      case "JOINED":
+      case "PONG":
+        this.#source.control(message);
+        break;
+      default:
+        this.#target.control(message);
+    }
+    this.#tell();
+  }
+
+  order(order: VolumeOrder): void {
+    this.#roles.order(order);
+    this.#tell();
+  }
+
+  lease(epoch: number, until: number): void {
+    this.#context.leaseEpoch = epoch;
+    this.#context.leaseUntil = until;
+    this.#requests.review();
+    this.#tell();
+  }
+
+  tick(now: number): void {
+    const context = this.#context;
+    if (now > context.now) context.now = now;
+    this.#requests.review();
+    if (context.role === "Primary" && context.hasPeer) this.#source.tick();
+    this.#target.tick();
+    const dirty = context.bitmap.count;
+    const progressed = this.#resync.active || dirty !== this.#reportedDirty;
+    if (progressed && now - this.#reportedAt >= PROGRESS_INTERVAL) context.changed = true;
+    this.#tell();
+  }
+
+  report(): VolumeReport {
+    return volumeReport(this.#context, this.#source, this.#target, this.#resync);
+  }
+
+  #check(peer: number): void {
+    if (peer !== PEER || !this.#context.hasPeer) {
+      throw new Error(`volume ${this.#context.init.name} has no peer ${peer}`);
+    }
+  }
+
+  /** The turn of an operation has come. */
+  #start(op: Op): void {
+    if (op.writes) this.#writes.start(op);
+    else if (op.kind === OpKind.Read) this.#reads.start(op);
+    else if (op.kind === OpKind.Resync) this.#resync.start(op);
+    else this.#flushes.start(op);
+  }
+
+  #operationDone(index: number, errno: number): void {
+    const op = this.#table.ops[index]!;
+    if (!this.#roles.ending) {
+      if (op.writes) this.#writes.localDone(op, errno);
+      else if (op.kind === OpKind.Read) this.#reads.localDone(op, errno);
+      else if (op.kind === OpKind.Resync) this.#resync.localDone(op, errno);
+      else this.#flushes.localDone(op, errno);
+    } else if (errno !== 0) {
+      this.#context.fail("I/O of an ending role failed", errno);
+    }
+    this.#context.dataIoEnded();
+  }
+
+  #tell(): void {
+    const context = this.#context;
+    if (!context.changed) return;
+    context.changed = false;
+    this.#reportedAt = context.now;
+    this.#reportedDirty = context.bitmap.count;
+    context.io.report(this.report());
+  }
 }

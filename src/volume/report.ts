@@ -1,0 +1,57 @@
+/**
+ * What a volume reports of itself: only what is durable, for others act upon it.
+ */
+
+import type { DiskState } from "../cluster/types.ts";
+import type { VolumeContext } from "./context.ts";
+import { BLOCK_BYTES } from "./metadata/layout.ts";
+import type { Resync } from "./resync.ts";
+import type { SourceLink } from "./source_link.ts";
+import type { TargetLink } from "./target_link.ts";
+import type { PeerReport, VolumeReport } from "./types.ts";
+
+/** Disk state in the field's words. */
+export function diskState(context: VolumeContext): DiskState {
+  const own = context.superblock.durable;
+  if (context.failure !== null) return "Diskless";
+  if (own.inconsistent) return "Inconsistent";
+  if (own.unclean || own.upToDate.length === 0) return "Consistent";
+  return own.upToDate.includes(own.replicaId) ? "UpToDate" : "Outdated";
+}
+
+/** The whole report. */
+export function volumeReport(
+  context: VolumeContext,
+  source: SourceLink,
+  target: TargetLink,
+  resync: Resync,
+): VolumeReport {
+  const own = context.superblock.durable;
+  const { init } = context;
+  const soleValid = own.sole !== null && own.sole === context.superblock.value.sole &&
+    (own.sole.bootId === init.bootId || init.soleBoot);
+  const primary = context.role === "Primary";
+  return {
+    replicaId: own.replicaId,
+    disk: diskState(context),
+    generation: own.generations.current,
+    epoch: own.epoch,
+    unclean: own.unclean,
+    blank: own.blank,
+    role: context.role,
+    sole: soleValid ? own.sole!.epoch : null,
+    pending: own.pending,
+    frozen: primary && !context.serving,
+    peers: init.peers.slice(0, 1).map((node): PeerReport => ({
+      node,
+      connection: primary
+        ? source.connection
+        : target.connected
+        ? (target.syncing ? "SyncTarget" : "Connected")
+        : "Connecting",
+      disk: primary ? source.peerDisk : target.connected ? "UpToDate" : "DUnknown",
+      outOfSyncBytes: context.bitmap.count * BLOCK_BYTES,
+      ...(primary && resync.active ? { resync: resync.progress } : {}),
+    })),
+  };
+}

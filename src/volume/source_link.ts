@@ -1,0 +1,599 @@
+/**
+ * The Primary's end of the replication link: it dials, says HELLO, decides what must be copied, sends
+ * writes, and brings the replica back into the in-sync set.
+ *
+ * One session at a time: HELLO → WELCOME, DIRTY… → (bits of both sides durable here) → SYNC →
+ * SYNCREADY, then data frames. Unanswered writes are sent again first. When no bit is left, JOIN:
+ * from before it is sent the replica counts for every write and FLUSH; JOINED means that it is
+ * durable and Consistent there; then the `sole` mark is cleared and GROW is asked.
+ */
+
+import type { ActivityLog } from "./activity_log.ts";
+import { PEER, type VolumeContext } from "./context.ts";
+import type { FlushPath } from "./flush_path.ts";
+import { shared, trackedFrom } from "./generations.ts";
+import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
+import type { Resync } from "./resync.ts";
+import { decideSync } from "./sync_decision.ts";
+import { type ConnectionState, type ControlMessage, FrameKind } from "./types.ts";
+import type { Replication, WritePath } from "./write_path.ts";
+import { sendOperation } from "./operation_frames.ts";
+
+/** Milliseconds between attempts to connect; doubled up to the second after failures. */
+const REDIAL_FIRST = 100;
+const REDIAL_LAST = 1000;
+/** A lost session may come back for this part of the timeout before the member is given up. */
+const GRACE_PART = 8;
+/** A PING is sent after this part of the timeout without a frame. */
+const PING_PART = 4;
+
+type Welcome = Extract<ControlMessage, { type: "WELCOME" }>;
+
+const enum LinkState {
+  Down,
+  Dialing,
+  /** HELLO sent. */
+  Greeting,
+  /** WELCOME came; the replica's dirty blocks are coming. */
+  Learning,
+  /** Our own bits are being made durable, or SYNCREADY is awaited. */
+  Preparing,
+  Up,
+}
+
+/** The parts that the link drives; set once all exist. */
+export interface SourceParts {
+  readonly log: ActivityLog;
+  readonly writes: WritePath;
+  readonly flushes: FlushPath;
+  readonly resync: Resync;
+}
+
+/** See the module comment. */
+export class SourceLink implements Replication {
+  readonly #context: VolumeContext;
+  readonly #table: OpTable;
+  #parts: SourceParts | null = null;
+  #state: LinkState = LinkState.Down;
+  #session = 0;
+  #sessions = 0;
+  #peerId = "";
+  /** Storage in which the peer answered the writes of this run; null: it has answered none. */
+  #peerStorage: string | null = null;
+  #welcome: Welcome | null = null;
+  #peerGeneration = "";
+  #peerUnclean = false;
+  #announcedInconsistent = false;
+  #joinSent: string | null = null;
+  /** Session in which JOINED came; 0: none. */
+  #joinedIn = 0;
+  #redialAt = 0;
+  #redialWait = REDIAL_FIRST;
+  #downSince = 0;
+  #heardAt = 0;
+  #spokeAt = 0;
+  #askedAt = 0;
+  #askedVersion = -1;
+  /** Why nothing is tried any more: split brain or unrelated data. */
+  #standAlone: string | null = null;
+
+  /** For the one peer of this volume. */
+  constructor(context: VolumeContext, table: OpTable) {
+    this.#context = context;
+    this.#table = table;
+    this.#sessions = context.init.sessionSeed;
+  }
+
+  /** Called once, before anything else. */
+  bind(parts: SourceParts): void {
+    this.#parts = parts;
+  }
+
+  get streaming(): boolean {
+    return this.#state === LinkState.Up;
+  }
+
+  get peerId(): string {
+    return this.#peerId;
+  }
+
+  get syncing(): boolean {
+    return this.#get.resync.active;
+  }
+
+  /** For status. */
+  get connection(): ConnectionState {
+    if (this.#standAlone !== null) return "StandAlone";
+    if (this.#state !== LinkState.Up) return "Connecting";
+    return this.syncing ? "SyncSource" : "Connected";
+  }
+
+  /** Disk state of the replica, as far as it is known. */
+  get peerDisk(): string {
+    if (this.#state !== LinkState.Up) return "DUnknown";
+    if (this.#context.upToDate.includes(this.#peerId)) {
+      return this.#peerUnclean ? "Consistent" : "UpToDate";
+    }
+    return this.#announcedInconsistent ? "Inconsistent" : "Outdated";
+  }
+
+  get #get(): SourceParts {
+    if (this.#parts === null) throw new Error("the link was used before its parts were bound");
+    return this.#parts;
+  }
+
+  /** This replica is Primary of a new epoch: dial. */
+  begin(): void {
+    this.#peerId = "";
+    this.#peerStorage = null;
+    this.#standAlone = null;
+    this.#downSince = this.#context.now;
+    this.#redialAt = 0;
+    this.#redialWait = REDIAL_FIRST;
+    this.#askedVersion = -1;
+    this.#dial();
+  }
+
+  /** This replica is no longer Primary. Operations are dealt with by whoever ends the role. */
+  end(): void {
+    if (this.#state !== LinkState.Down) this.#context.io.hangUp(PEER);
+    this.#state = LinkState.Down;
+    this.#joinSent = null;
+    this.#get.resync.stop();
+  }
+
+  /** The connection stands: HELLO. */
+  connected(): void {
+    const { io, superblock, init, bitmap, epoch } = this.#context;
+    if (this.#state !== LinkState.Dialing) {
+      io.hangUp(PEER);
+      return;
+    }
+    this.#state = LinkState.Greeting;
+    this.#session = this.#nextSession();
+    this.#heardAt = this.#context.now;
+    const own = superblock.value;
+    this.#say({
+      type: "HELLO",
+      volume: init.name,
+      size: init.size,
+      epoch,
+      lineage: own.lineage,
+      replicaId: own.replicaId,
+      generations: own.generations,
+      dirtyBlocks: bitmap.count,
+      storage: own.storage,
+      protocol: init.protocol,
+      session: this.#session,
+    });
+  }
+
+  /** The connection ended or could not be made. */
+  disconnected(why: string): void {
+    if (this.#state !== LinkState.Down) this.#lost(why);
+  }
+
+  /** Another connection has taken the place of ours. */
+  replaced(): void {
+    if (this.#state !== LinkState.Down) this.#lost("the peer connected by itself");
+  }
+
+  /** A control frame. */
+  control(message: ControlMessage): void {
+    this.#heardAt = this.#context.now;
+    if (message.type === "DECLINE") {
+      if (this.#state === LinkState.Greeting) this.#declined(message.why, message.epoch);
+      return;
+    }
+    if (!("session" in message) || message.session !== this.#session) return;
+    switch (message.type) {
+      case "WELCOME":
+        if (this.#state === LinkState.Greeting) this.#welcomed(message);
+        break;
+      case "DIRTY":
+        if (this.#state === LinkState.Learning) this.#learn(message.runs, message.last);
+        break;
+      case "SYNCREADY":
+        if (this.#state === LinkState.Preparing) this.#ready();
+        break;
+      case "JOINED":
+        if (this.#state === LinkState.Up) this.#joined(message.epoch);
+        break;
+      default:
+    }
+  }
+
+  /** An answer to a data frame. */
+  frame(kind: FrameKind, session: number, seq: number): void {
+    if (session !== this.#session || this.#state !== LinkState.Up) return;
+    this.#heardAt = this.#context.now;
+    const op = this.#table.bySeq(seq);
+    if (op === null || op.peer !== PeerState.Sent || kind !== answerTo(op)) {
+      this.#drop(`an answer (kind ${kind}) to nothing that was asked`);
+      return;
+    }
+    const { writes, flushes, resync } = this.#get;
+    if (op.kind === OpKind.Resync || op.kind === OpKind.Checkpoint) resync.answered(op);
+    else if (op.writes) writes.answered(op);
+    else flushes.answered(op);
+  }
+
+  /** See Replication. */
+  send(op: Op): void {
+    sendOperation(this.#context, this.#table, op, this.#session);
+    this.#spokeAt = this.#context.now;
+  }
+
+  /** The resync has copied everything. */
+  resynced(): void {
+    this.#context.note("info", "resync-done", "the resync is finished", this.#known());
+    this.#review();
+  }
+
+  /** The record or the bits have changed: goes on to whatever is now possible. */
+  recordChanged(): void {
+    const context = this.#context;
+    if (this.#state !== LinkState.Up) return;
+    if (context.upToDate.includes(this.#peerId)) {
+      const generations = shared(context.superblock.value.generations);
+      const agreed = this.#peerGeneration === generations.current && !this.#peerUnclean &&
+        context.bitmap.count === 0;
+      if (agreed && generations !== context.superblock.value.generations) {
+        context.superblock.update({ generations });
+      }
+    }
+    this.#tellRecord();
+    this.#review();
+  }
+
+  /** Time passed: dials, pings, gives up what does not answer, asks for a SHRINK. */
+  tick(): void {
+    const { now, init, io } = this.#context;
+    if (this.#state === LinkState.Down) {
+      if (this.#standAlone === null && now >= this.#redialAt) this.#dial();
+    } else if (now - this.#heardAt > init.timeout) {
+      this.#drop(`nothing was heard for ${init.timeout} ms`);
+    } else if (this.#state !== LinkState.Dialing) {
+      if (now - this.#spokeAt > init.timeout / PING_PART) {
+        this.#spokeAt = now;
+        io.sendControl(PEER, { type: "PING", session: this.#session });
+      }
+      if (this.#state === LinkState.Up) this.#watch();
+    }
+    this.#askShrink();
+  }
+
+  #dial(): void {
+    this.#state = LinkState.Dialing;
+    this.#heardAt = this.#context.now;
+    this.#context.io.dial(PEER);
+  }
+
+  #nextSession(): number {
+    this.#sessions = (this.#sessions + 1) >>> 0;
+    if (this.#sessions === 0) this.#sessions = 1;
+    return this.#sessions;
+  }
+
+  #say(message: ControlMessage): void {
+    this.#spokeAt = this.#context.now;
+    this.#context.io.sendControl(PEER, message);
+  }
+
+  #known(): Record<string, string | number | boolean> {
+    return { peer: this.#context.init.peers[PEER]!, session: this.#session };
+  }
+
+  /** Ends the connection from here. */
+  #drop(why: string): void {
+    this.#context.io.hangUp(PEER);
+    this.#lost(why);
+  }
+
+  #lost(why: string): void {
+    const context = this.#context;
+    const wasUp = this.#state === LinkState.Up;
+    this.#state = LinkState.Down;
+    this.#session = 0;
+    this.#joinSent = null;
+    this.#redialAt = context.now + this.#stagger();
+    this.#redialWait = Math.min(2 * this.#redialWait, REDIAL_LAST);
+    if (!wasUp) return;
+    this.#downSince = context.now;
+    context.changed = true;
+    context.note("warning", "session-lost", `the replication link is lost: ${why}`, this.#known());
+    // JOIN without GROW binds nobody; a GROW that was asked binds until a record settles it.
+    if (context.joining !== null && context.growAsked < 0) {
+      context.joining = null;
+      context.countMembers();
+    }
+    const { writes, flushes, resync } = this.#get;
+    resync.stop();
+    for (const op of this.#table.ops) {
+      if (op.state !== OpState.Running || op.peer !== PeerState.Sent) continue;
+      if (op.kind === OpKind.Resync || op.kind === OpKind.Checkpoint) resync.lost(op);
+      else if (op.writes) writes.lost(op);
+      else flushes.lost(op);
+    }
+    this.progressAll();
+  }
+
+  /** Two Primaries that dial each other must not keep cutting each other off in step. */
+  #stagger(): number {
+    const { node, peers } = this.#context.init;
+    return this.#redialWait * (node < peers[PEER]! ? 1 : 1.37);
+  }
+
+  #declined(why: string, epoch: number): void {
+    const own = this.#context.epoch;
+    const known = { ...this.#known(), epoch, own };
+    this.#context.note("warning", "declined", `the replica declined: ${why}`, known);
+    if (epoch > own) this.#standAlone = why;
+    this.#drop(why);
+  }
+
+  #welcomed(welcome: Welcome): void {
+    const context = this.#context;
+    if (welcome.epoch !== context.epoch || welcome.replicaId === context.replicaId) {
+      this.#drop("its WELCOME does not fit this Primary");
+      return;
+    }
+    this.#welcome = welcome;
+    this.#peerId = welcome.replicaId;
+    this.#peerGeneration = welcome.generations.current;
+    this.#peerUnclean = welcome.unclean;
+    this.#announcedInconsistent = welcome.inconsistent;
+    this.#state = LinkState.Learning;
+    context.countMembers();
+  }
+
+  #learn(runs: readonly number[], last: boolean): void {
+    const { bitmap, layout } = this.#context;
+    for (let i = 0; i < runs.length; i += 2) {
+      const first = runs[i]!;
+      const blocks = runs[i + 1]!;
+      if (first + blocks > layout.blocks) {
+        this.#drop("its dirty blocks lie outside the volume");
+        return;
+      }
+      bitmap.set(first, blocks);
+    }
+    if (last) this.#decide();
+  }
+
+  #decide(): void {
+    const context = this.#context;
+    const welcome = this.#welcome!;
+    const { superblock, bitmap, layout } = context;
+    if (this.#peerStorage !== null && this.#peerStorage !== welcome.storage) {
+      // It may have lost what it answered and was not asked to flush: the log names all of that.
+      this.#get.log.spillAll();
+    }
+    this.#peerStorage = welcome.storage;
+    const own = superblock.value;
+    const boundTo = own.peers[PEER] ?? "";
+    const decision = decideSync(
+      {
+        generations: own.generations,
+        dirtyBlocks: bitmap.count,
+        inconsistent: own.inconsistent,
+        blank: own.blank !== "no",
+      },
+      {
+        generations: welcome.generations,
+        dirtyBlocks: welcome.dirtyBlocks,
+        inconsistent: welcome.inconsistent,
+        blank: welcome.blank,
+      },
+      boundTo === "" || boundTo === welcome.replicaId,
+    );
+    const known = { ...this.#known(), verdict: decision.verdict, dirtyBlocks: bitmap.count };
+    const text = `meeting replica ${welcome.replicaId}: ${decision.verdict}, ${decision.reason}`;
+    if (decision.verdict === "split-brain" || decision.verdict === "unrelated") {
+      context.note("error", decision.verdict, text, known);
+      this.#standAlone = decision.reason;
+      this.#drop(decision.reason);
+      return;
+    }
+    context.note("info", "sync-decision", text, known);
+    if (decision.verdict === "full") bitmap.set(0, layout.blocks);
+    const session = this.#session;
+    this.#state = LinkState.Preparing;
+    context.bitmapWriter.flush(() => {
+      if (this.#session !== session || this.#state !== LinkState.Preparing) return;
+      const generations = decision.verdict === "full"
+        ? trackedFrom(superblock.value.generations, welcome.generations.current)
+        : superblock.value.generations;
+      const peers = [welcome.replicaId, ...superblock.value.peers.slice(1)];
+      if (boundTo === welcome.replicaId && generations === superblock.value.generations) {
+        this.#sync();
+        return;
+      }
+      superblock.update({ generations, peers }, () => {
+        if (this.#session === session && this.#state === LinkState.Preparing) this.#sync();
+      });
+    });
+  }
+
+  #sync(): void {
+    const { bitmap, upToDate, joining } = this.#context;
+    const member = upToDate.includes(this.#peerId) || joining === this.#peerId;
+    const inconsistent = !member && (bitmap.count > 0 || this.#announcedInconsistent);
+    this.#announcedInconsistent = inconsistent;
+    this.#say({ type: "SYNC", session: this.#session, inconsistent, blocks: bitmap.count });
+  }
+
+  #ready(): void {
+    const context = this.#context;
+    const member = context.upToDate.includes(this.#peerId) || context.joining === this.#peerId;
+    if (!member && context.bitmap.count > 0 && !this.#announcedInconsistent) {
+      // Bits were set meanwhile: the target must know that it is a mixture before it becomes one.
+      this.#sync();
+      return;
+    }
+    this.#state = LinkState.Up;
+    this.#redialWait = REDIAL_FIRST;
+    context.changed = true;
+    context.note("info", "connected", "the replication link is up", {
+      ...this.#known(),
+      dirtyBlocks: context.bitmap.count,
+    });
+    this.#resend();
+    if (context.bitmap.count > 0) this.#get.resync.begin();
+    this.recordChanged();
+    this.progressAll();
+  }
+
+  /** What is still in memory goes again, in order, before anything else. */
+  #resend(): void {
+    const waiting = this.#table.ops.filter((op) =>
+      op.state === OpState.Running && op.writes && op.peer === PeerState.None
+    ).sort((a, b) => a.order - b.order);
+    for (const op of waiting) this.send(op);
+  }
+
+  /** Flushes that waited, joining, and whatever waits for members. */
+  #review(): void {
+    if (this.#state !== LinkState.Up) return;
+    this.#join();
+    this.progressAll();
+  }
+
+  /** The in-sync set or the session has changed: whatever waited for it goes on. */
+  progressAll(): void {
+    const { writes, flushes } = this.#get;
+    for (const op of this.#table.ops) {
+      if (op.state !== OpState.Running) continue;
+      if (op.writes) {
+        writes.progress(op);
+      } else if (op.kind === OpKind.Flush || op.kind === OpKind.LogFlush) {
+        flushes.resume(op);
+        flushes.progress(op);
+      }
+    }
+  }
+
+  #join(): void {
+    const context = this.#context;
+    const { bitmap, superblock, upToDate } = context;
+    if (this.syncing || bitmap.count > 0 || this.#joinSent !== null) return;
+    const member = upToDate.includes(this.#peerId);
+    const generations = shared(superblock.value.generations);
+    if (member && !this.#peerUnclean && this.#peerGeneration === generations.current) return;
+    if (
+      !member && context.growAsked >= 0 && this.#joinedIn === this.#session &&
+      this.#peerGeneration === generations.current
+    ) return;
+    if (!member) {
+      context.joining = this.#peerId;
+      context.countMembers();
+    }
+    this.#joinSent = generations.current;
+    this.#say({ type: "JOIN", session: this.#session, epoch: context.epoch, generations });
+  }
+
+  #joined(epoch: number): void {
+    const context = this.#context;
+    if (this.#joinSent === null || epoch !== context.epoch) return;
+    this.#peerGeneration = this.#joinSent;
+    this.#joinSent = null;
+    this.#joinedIn = this.#session;
+    this.#peerUnclean = false;
+    this.#announcedInconsistent = false;
+    if (this.#peerGeneration !== context.superblock.value.generations.current) {
+      this.#join();
+      return;
+    }
+    if (context.upToDate.includes(this.#peerId)) {
+      this.recordChanged();
+      return;
+    }
+    const session = this.#session;
+    context.superblock.update({ sole: null }, () => {
+      if (this.#session === session && this.#state === LinkState.Up) this.#askGrow();
+    });
+  }
+
+  #askGrow(): void {
+    const context = this.#context;
+    if (context.joining !== this.#peerId || context.role !== "Primary") return;
+    if (context.upToDate.includes(this.#peerId)) return;
+    context.growAsked = context.version;
+    this.#askedAt = context.now;
+    context.changed = true;
+    context.io.ask({
+      type: "grow",
+      epoch: context.epoch,
+      replicaId: this.#peerId,
+      reason: "it is in sync and stable",
+      version: context.version,
+    });
+  }
+
+  #tellRecord(): void {
+    const { superblock, upToDate, epoch } = this.#context;
+    this.#say({
+      type: "RECORD",
+      session: this.#session,
+      epoch,
+      generation: superblock.value.generations.current,
+      upToDate,
+    });
+  }
+
+  /** A frame that is not answered in time means that the replica's disk or the link hangs. */
+  #watch(): void {
+    const { now, init } = this.#context;
+    for (const op of this.#table.ops) {
+      if (
+        op.state === OpState.Running && op.peer === PeerState.Sent &&
+        now - op.sentAt > init.timeout
+      ) {
+        this.#drop(`a frame was not answered for ${init.timeout} ms`);
+        return;
+      }
+    }
+  }
+
+  /** A member that something waits for and that is not there: ask to do without it. */
+  #askShrink(): void {
+    const context = this.#context;
+    const { now, init, others, version } = context;
+    if (
+      this.#state === LinkState.Up && context.growAsked >= 0 &&
+      context.joining === this.#peerId && this.#joinedIn === this.#session &&
+      now - this.#askedAt > init.timeout
+    ) {
+      this.#askGrow();
+    }
+    if (others.length === 0 || context.failure !== null) return;
+    const present = this.#state === LinkState.Up ? this.#peerId : "";
+    const missing = others.find((one) => one !== present);
+    if (missing === undefined) return;
+    if (now - this.#downSince < init.timeout / GRACE_PART && missing === this.#peerId) return;
+    if (!this.#waiting()) return;
+    if (this.#askedVersion === version && now - this.#askedAt < init.timeout) return;
+    this.#askedVersion = version;
+    this.#askedAt = now;
+    context.io.ask({
+      type: "shrink",
+      epoch: context.epoch,
+      replicaId: missing,
+      reason: this.#standAlone ?? "a write or FLUSH waits for it and it is not connected",
+      version,
+    });
+  }
+
+  #waiting(): boolean {
+    return this.#table.ops.some((op) =>
+      op.state === OpState.Running && op.localDone && op.peer !== PeerState.Sent &&
+      (op.writes || op.kind === OpKind.Flush)
+    );
+  }
+}
+
+/** Kind of the answer to an operation's frames. */
+function answerTo(op: Op): FrameKind {
+  if (op.writes) return FrameKind.Wrote;
+  return op.kind === OpKind.Resync ? FrameKind.Resynced : FrameKind.Flushed;
+}
