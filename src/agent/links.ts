@@ -54,6 +54,11 @@ export class Links {
     }
   }
 
+  /** Whether the socket of a link is bound now. */
+  bound(link: number): boolean {
+    return (this.#sockets[link] ?? null) !== null;
+  }
+
   /** Closes every socket; nothing is received afterwards. */
   close(): void {
     this.#closed = true;

@@ -8,11 +8,14 @@ import { message } from "@optique/core/message";
 import { checkCommand } from "./check.ts";
 import { type Command, commandFamily } from "./command.ts";
 import { configKeyCommand } from "./config_key.ts";
+import { demoCommand } from "./demo.ts";
+import { runCommand } from "./run.ts";
 import { versionCommand } from "./version.ts";
 import { volumeCreateCommand, volumeStatusCommand } from "./volume.ts";
 
 /** What the program can do. */
 export const commands: readonly Command[] = [
+  runCommand,
   checkCommand,
   commandFamily("config", message`Manage what the nodes of a cluster share.`, [
     configKeyCommand,
@@ -21,5 +24,6 @@ export const commands: readonly Command[] = [
     volumeCreateCommand,
     volumeStatusCommand,
   ]),
+  demoCommand,
   versionCommand,
 ];

@@ -1,0 +1,276 @@
+/**
+ * The agent: runs the pure parts on the operating system.
+ *
+ * `cluster_shell.ts` steps the cluster core; `links.ts` carries its frames; `voter_store.ts` keeps
+ * what it promised; `volumes.ts` drives the data-plane Workers; `groups.ts` starts and stops resources;
+ * `status_document.ts` answers questions. This file ties them together and holds no rule of its own.
+ *
+ * @module
+ */
+import { createCluster } from "../cluster/cluster.ts";
+import { knownCluster } from "../cluster/state.ts";
+import type { GroupRecord, Note, OperatorCommand } from "../cluster/types.ts";
+import type { ClusterKeys } from "../config/key_file.ts";
+import type { Config, NodeConfig } from "../config/types.ts";
+import { bootId, boottimeMs } from "../os/clock.ts";
+import { serveApi, type StatusApi } from "../status/api.ts";
+import type { Journal } from "../status/journal.ts";
+import { type FrameError, openFrame, sealFrame } from "../wire/frame.ts";
+import { ClusterShell } from "./cluster_shell.ts";
+import { Groups } from "./groups.ts";
+import { raiseIncarnation } from "./incarnation.ts";
+import { Links } from "./links.ts";
+import { statusDocument } from "./status_document.ts";
+import { Volumes } from "./volumes.ts";
+import type { VoterStore, VoterStoreOpening } from "./voter_store.ts";
+
+/** What an agent needs. */
+export interface AgentInit {
+  readonly config: Config;
+  readonly node: NodeConfig;
+  readonly keys: ClusterKeys;
+  /** The opened voter's log; closed with the agent. */
+  readonly voter: VoterStoreOpening;
+  readonly journal: Journal;
+  /** Log and journal. */
+  readonly note: (note: Note) => void;
+}
+
+/** How often refused datagrams are summed up in the log, in milliseconds. */
+const REFUSED_INTERVAL = 10_000;
+
+/** One node of the cluster. */
+export class Agent {
+  readonly #init: AgentInit;
+  readonly #store: VoterStore;
+  readonly #shell: ClusterShell;
+  readonly #links: Links;
+  readonly #volumes: Volumes;
+  readonly #groups: Groups;
+  readonly #ticker: ReturnType<typeof setInterval>;
+  readonly #api: StatusApi;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #commands = new Map<number, (error: string | null) => void>();
+  #nextCommand = 1;
+  #refused = new Map<FrameError, number>();
+  #refusedAt = 0;
+  #failed = false;
+
+  private constructor(init: AgentInit, api: (agent: Agent) => StatusApi) {
+    this.#init = init;
+    const { config, node, keys } = init;
+    const opening = init.voter;
+    this.#store = opening.store;
+    try {
+      if (opening.lost) {
+        this.#note(
+          "error",
+          "voter-state-lost",
+          `${opening.lost.reason}; this node votes again when ` +
+            `the others have listed its new id (kept: ${opening.lost.kept.join(", ")})`,
+        );
+      }
+      if (opening.torn !== undefined) this.#note("warning", "voter-log-torn", opening.torn);
+      const state = createCluster({
+        config,
+        node: node.name,
+        incarnation: raiseIncarnation(config.paths.state, Date.now() / 1000),
+        voterId: opening.voterId ?? randomId(),
+        now: boottimeMs(),
+        seed: crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
+        log: opening.records,
+      });
+      this.#shell = new ClusterShell(state, this.#ports(), boottimeMs);
+      this.#groups = new Groups(config, node.name, {
+        promote: (volume, record) => this.#promote(volume, record),
+        demote: (volume, forced) => this.#volumes.demote(volume, forced),
+        health: (volume) => this.#volumes.health(volume),
+        event: (event) => this.#dispatch(event),
+        note: init.note,
+      });
+      this.#volumes = new Volumes({ config, node: node.name, keys, bootId: bootId() }, {
+        report: (volume, report) => this.#dispatch({ type: "replica", volume, report }),
+        ask: (volume, ask) => {
+          if (ask.type === "minted" || ask.type === "shrink" || ask.type === "grow") {
+            this.#dispatch({ ...ask, volume });
+          }
+        },
+        note: init.note,
+      });
+      this.#links = new Links(config, node, {
+        received: (link, datagram) => this.#received(link, datagram),
+        state: (link, error) => this.#linkState(link, error),
+      });
+      this.#api = api(this);
+      this.#ticker = setInterval(
+        () => this.#dispatch({ type: "tick" }),
+        config.cluster.keepalive / 4,
+      );
+      this.#dispatch({ type: "tick" });
+    } catch (error) {
+      this.#store.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Starts an agent: it sweeps leftovers of an earlier run, then takes part.
+   *
+   * @throws if another agent serves in the runtime directory, or the incarnation cannot be raised
+   */
+  static async start(init: AgentInit): Promise<Agent> {
+    const { config, node, journal } = init;
+    const agent = new Agent(init, (agent) =>
+      serveApi(config.paths.runtime, {
+        status: () => agent.status(),
+        command: (command) => agent.command(command),
+        journal,
+      }));
+    await agent.#groups.sweep();
+    agent.#note(
+      "info",
+      "agent-started",
+      `agent of ${node.name} started, cluster ${config.cluster.name}`,
+    );
+    return agent;
+  }
+
+  /** Resolves when the agent is over: after `stop`, or rejects with what it could not survive. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** SIGTERM: stop and release everything, then end. */
+  stop(): void {
+    this.#dispatch({ type: "shutdown" });
+  }
+
+  /** The status document of the contract. */
+  status() {
+    return statusDocument(
+      this.#init.config,
+      this.#shell.state,
+      boottimeMs(),
+      this.#volumes,
+      this.#groups,
+      this.#links,
+    );
+  }
+
+  /** Carries out an operator's command; resolves to an error text or null. */
+  command(command: OperatorCommand): Promise<string | null> {
+    const id = this.#nextCommand++;
+    return new Promise((resolve) => {
+      this.#commands.set(id, resolve);
+      this.#dispatch({ type: "command", id, command });
+    });
+  }
+
+  #ports() {
+    const { config, node, keys } = this.#init;
+    const { name } = config.cluster;
+    return {
+      persist: (record: Parameters<VoterStore["append"]>[0]) => this.#store.append(record),
+      send: (to: string, frame: Parameters<typeof sealFrame>[3]) => {
+        const key = keys.keys.get(keys.active);
+        if (key === undefined) throw new Error(`no key with the active id ${keys.active}`);
+        this.#links.send(to, sealFrame(keys.active, key, name, frame));
+      },
+      mint: (volume: string, generation: string) =>
+        this.#volumes.order(volume, { type: "mint", generation }),
+      record: (group: string, record: GroupRecord) => {
+        const { node: owner, incarnation } = record.owner ?? { node: "", incarnation: 0 };
+        const mine = owner === node.name && incarnation === this.#shell.state.self.incarnation;
+        for (const [volume, entry] of Object.entries(record.volumes)) {
+          const { epoch, version } = record;
+          this.#volumes.order(volume, { type: "record", epoch, version, mine, record: entry });
+        }
+        this.#groups.record(group, record);
+      },
+      start: (group: string, record: GroupRecord) => this.#groups.start(group, record),
+      stop: (group: string, epoch: number, forced: boolean) =>
+        this.#groups.stop(group, epoch, forced),
+      lease: (group: string, epoch: number, until: number) => {
+        for (const volume of this.#groups.volumesOf(group)) {
+          this.#volumes.lease(volume, epoch, until);
+        }
+        this.#groups.lease(group, until);
+      },
+      suspend: (group: string) => this.#groups.suspend(group),
+      resume: (group: string) => this.#groups.resume(group),
+      commandDone: (id: number, error: string | null) => {
+        this.#commands.get(id)?.(error);
+        this.#commands.delete(id);
+      },
+      shutdownDone: () => void this.#close(),
+      note: (note: Note) => this.#init.note(note),
+    };
+  }
+
+  #dispatch(event: Parameters<ClusterShell["dispatch"]>[0]): void {
+    if (this.#failed) return;
+    try {
+      this.#shell.dispatch(event);
+    } catch (error) {
+      // An effect that could not be carried out must not be skipped: this run is over.
+      this.#failed = true;
+      this.#ended.reject(error);
+    }
+  }
+
+  #promote(volume: string, record: GroupRecord): Promise<void> {
+    const lineage = knownCluster(this.#shell.state)?.lineage;
+    const entry = record.volumes[volume];
+    if (lineage === undefined || entry === undefined) {
+      return Promise.reject(new Error(`volume ${volume}: the group's record does not name it`));
+    }
+    return this.#volumes.promote(volume, record, lineage, entry);
+  }
+
+  #received(link: number, datagram: Uint8Array): void {
+    const { config, keys } = this.#init;
+    const opened = openFrame(keys.keys, config.cluster.name, datagram);
+    if (opened.error === undefined) {
+      this.#dispatch({ type: "frame", link, frame: opened.frame });
+      return;
+    }
+    this.#refused.set(opened.error, (this.#refused.get(opened.error) ?? 0) + 1);
+    const now = boottimeMs();
+    if (now - this.#refusedAt < REFUSED_INTERVAL) return;
+    this.#refusedAt = now;
+    const counts = Object.fromEntries(this.#refused);
+    this.#init.note({
+      level: "warning",
+      rule: "frames-refused",
+      node: this.#init.node.name,
+      text: `refused datagrams that are none of this cluster's (${opened.error}: ${opened.detail})`,
+      known: counts,
+    });
+  }
+
+  #linkState(link: number, error: string | null): void {
+    const address = this.#init.node.links[link]?.address ?? `link ${link}`;
+    if (error === null) this.#note("info", "link-bound", `link ${address} is bound`);
+    else this.#note("warning", "link-unbound", `link ${address}: ${error}; trying again`);
+  }
+
+  #note(level: Note["level"], rule: string, text: string): void {
+    this.#init.note({ level, rule, node: this.#init.node.name, text, known: {} });
+  }
+
+  async #close(): Promise<void> {
+    if (this.#failed) return;
+    this.#failed = true;
+    clearInterval(this.#ticker);
+    await this.#volumes.close();
+    await this.#api.close();
+    this.#links.close();
+    this.#store.close();
+    this.#ended.resolve();
+  }
+}
+
+/** 64 random bits, hex. */
+function randomId(): string {
+  return crypto.getRandomValues(new Uint8Array(8)).toHex();
+}

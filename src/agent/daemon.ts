@@ -1,0 +1,57 @@
+/**
+ * The agent as a process: its log and journal, its signals, its word to systemd.
+ *
+ * @module
+ */
+import type { Note } from "../cluster/types.ts";
+import type { ClusterKeys } from "../config/key_file.ts";
+import type { Config, NodeConfig } from "../config/types.ts";
+import { sdNotify } from "../os/notify.ts";
+import { Journal } from "../status/journal.ts";
+import { endLogging, logNote, logText, setUpLogging } from "../status/logging.ts";
+import { VoterStore } from "./voter_store.ts";
+import { Agent } from "./agent.ts";
+
+/** What a run of the agent needs. */
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly node: NodeConfig;
+  readonly keys: ClusterKeys;
+  readonly logLevel: Note["level"];
+}
+
+/**
+ * Runs the agent until SIGTERM or SIGINT, which hand its groups over first.
+ *
+ * @throws if it cannot start, or cannot go on
+ */
+export async function runAgent(options: DaemonOptions): Promise<void> {
+  const { config, node, keys } = options;
+  setUpLogging({ level: options.logLevel, node: node.name });
+  // First of all: it holds the lock that keeps a second agent off this state directory.
+  const voter = VoterStore.open(config.paths.state);
+  const journal = Journal.open(config.paths.state, {
+    node: node.name,
+    onFailure: (text) => logText("error", text),
+  });
+  const note = (entry: Note) => {
+    logNote(entry);
+    journal.append(entry);
+  };
+  let agent: Agent | null = null;
+  const stop = () => {
+    sdNotify("STOPPING=1");
+    agent?.stop();
+  };
+  const signals = ["SIGTERM", "SIGINT"] as const;
+  try {
+    agent = await Agent.start({ config, node, keys, voter, journal, note });
+    for (const signal of signals) Deno.addSignalListener(signal, stop);
+    sdNotify("READY=1");
+    await agent.ended;
+  } finally {
+    for (const signal of signals) Deno.removeSignalListener(signal, stop);
+    await journal.close();
+    endLogging();
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Puts together what `status` shows: the cluster core's view, the volumes' reports, the resources.
+ *
+ * @module
+ */
+import type { ClusterState } from "../cluster/cluster.ts";
+import type { GroupRecord, NodeState } from "../cluster/types.ts";
+import { type ClusterView, type GroupView, view } from "../cluster/view.ts";
+import type { Config, VolumeConfig } from "../config/types.ts";
+import type { GroupStatus, StatusDocument, VolumeStatus } from "../status/types.ts";
+import type { ConnectionState, VolumeReport } from "../volume/types.ts";
+import type { Groups } from "./groups.ts";
+import type { Links } from "./links.ts";
+import type { Volumes } from "./volumes.ts";
+
+/** From the worst to the best. */
+const CONNECTIONS: readonly ConnectionState[] = [
+  "StandAlone",
+  "Connecting",
+  "SyncTarget",
+  "SyncSource",
+  "Connected",
+];
+
+/** The document of the contract. `now`: of the core's clock. */
+export function statusDocument(
+  config: Config,
+  state: ClusterState,
+  now: number,
+  volumes: Volumes,
+  groups: Groups,
+  own: Links,
+): StatusDocument {
+  const seen = view(state, now);
+  return {
+    cluster: config.cluster.name,
+    node: seen.node,
+    incarnation: seen.incarnation,
+    quorum: seen.quorum,
+    nodes: seen.nodes.map(({ name, state, role, links, heardAgo, sameConfig, voter }) => ({
+      name,
+      state,
+      role: role === "witness" ? "witness" : "data",
+      voter,
+      heardAgo,
+      sameConfig,
+      links: links.map(({ index, up }) => ({
+        address: config.nodes.find((node) => node.name === name)?.links[index]?.address ?? "",
+        up: name === seen.node ? own.bound(index) : up,
+      })),
+    })),
+    groups: seen.groups.map((group) => groupStatus(group, config, groups)),
+    volumes: config.volumes.map((volume) =>
+      volumeStatus(volume, config, seen, volumes.report(volume.name), volumes.failure(volume.name))
+    ),
+    frames: seen.frames,
+  };
+}
+
+function groupStatus(group: GroupView, config: Config, groups: Groups): GroupStatus {
+  const { name, owner, state, epoch, why, failed } = group;
+  const here = groups.resources(name);
+  const configured = config.groups.find((each) => each.name === name)?.resources ?? [];
+  return {
+    name,
+    owner,
+    state,
+    epoch,
+    resources: here ?? configured.map(({ id, kind }) => ({ id, kind, state: "stopped" as const })),
+    reason: why.why.text,
+    failed,
+  };
+}
+
+function volumeStatus(
+  volume: VolumeConfig,
+  config: Config,
+  seen: ClusterView,
+  report: VolumeReport | null,
+  failure: string | null,
+): VolumeStatus {
+  const record = recordOf(volume.name, config, seen);
+  const nodeOf = new Map<string, string>();
+  for (const { name, replicas } of seen.nodes) {
+    const id = replicas[volume.name]?.replicaId;
+    if (id) nodeOf.set(id, name);
+  }
+  const entry = record?.volumes[volume.name];
+  const common = {
+    name: volume.name,
+    size: volume.size,
+    upToDate: (entry?.upToDate ?? []).map((id) => nodeOf.get(id) ?? id),
+    generation: entry?.generation ?? report?.generation ?? "",
+    ...(failure !== null && { failure }),
+  };
+  if (report === null) {
+    const states = seen.nodes.map((node): [string, NodeState] => [node.name, node.state]);
+    return {
+      ...common,
+      role: "Unknown",
+      disk: "Diskless",
+      connection: "StandAlone",
+      peers: volume.replicas.map(({ node }) => ({
+        node,
+        disk: seen.nodes.find(({ name }) => name === node)?.replicas[volume.name]?.disk ??
+          (new Map(states).get(node) === "offline" ? "Unknown" : "Diskless"),
+        outOfSyncBytes: 0,
+      })),
+    };
+  }
+  const ranks = report.peers.map((peer) => CONNECTIONS.indexOf(peer.connection));
+  return {
+    ...common,
+    role: report.role,
+    disk: report.disk,
+    connection: CONNECTIONS[Math.min(...ranks, CONNECTIONS.length - 1)] ?? "StandAlone",
+    peers: report.peers,
+    frozen: report.frozen,
+  };
+}
+
+function recordOf(volume: string, config: Config, seen: ClusterView): GroupRecord | null {
+  const group = config.groups.find(({ resources }) =>
+    resources.some((each) => each.kind === "volume" && each.volume === volume)
+  );
+  return group === undefined ? null : seen.records.groups[group.name] ?? null;
+}
