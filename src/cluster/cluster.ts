@@ -73,9 +73,7 @@ export function createCluster(init: ClusterInit): ClusterState {
     groups.set(group.name, createGroup(group, volumesOf(group, config.volumes), name));
   }
   // Nodes that start together shall not read all at the same time.
-  for (const register of registers.values()) {
-    register.notBefore = now + nextBetween(random, 0, keepalive);
-  }
+  registers.get("cluster")!.notBefore = now + nextBetween(random, 0, keepalive / 2);
   return {
     config,
     self: { node, incarnation },
@@ -200,12 +198,25 @@ function settle(state: ClusterState): void {
 
 function takeOutcome(state: ClusterState, outcome: Outcome): void {
   if (outcome.register === "cluster") {
-    const refused = outcome.result === "failed" && outcome.why === "votersVersion";
-    if (refused) state.voters.everybody = !state.voters.everybody;
+    if (outcome.result !== "failed") return spreadFirstReads(state);
+    if (outcome.why === "votersVersion") state.voters.everybody = !state.voters.everybody;
     return;
   }
   for (const group of state.groups.values()) {
     if (group.register === outcome.register) groupOutcome(state, group, outcome);
+  }
+}
+
+/** When the voters become known everybody wants to read every group: likely owners go first. */
+function spreadFirstReads(state: ClusterState): void {
+  for (const { config, register } of state.groups.values()) {
+    const each = state.registers.get(register)!;
+    if (each.known !== null || each.failures > 0 || each.attempt) continue;
+    const order = [...new Set([...config.prefer, ...config.candidates])];
+    const place = order.indexOf(state.self.node);
+    const rank = place < 0 ? order.length : place;
+    const pause = state.timing.keepalive / 4;
+    each.notBefore = state.now + rank * pause + nextBetween(state.random, 0, pause / 2);
   }
 }
 

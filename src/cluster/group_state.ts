@@ -60,6 +60,8 @@ export interface Group {
   readonly requests: MemberRequest[];
   /** By voter. */
   readonly seenGrants: Map<string, SeenGrant>;
+  /** The recorded owner's run, once a newer run of its node was heard, and when it was heard last. */
+  endedRun: { readonly run: NodeRun; readonly at: number } | null;
   /** By `volume/replica id`: when a live node last showed that replica. */
   readonly memberSeen: Map<string, number>;
   /** When the present life began. */
@@ -95,6 +97,7 @@ export function createGroup(
     failed: null,
     requests: [],
     seenGrants: new Map(),
+    endedRun: null,
     memberSeen: new Map(),
     since: 0,
     emittedVersion: 0,

@@ -171,7 +171,11 @@ function lostAt(
   const peer = state.membership.peers.get(owner.node);
   if (peer === undefined || peer.lastHeard === null) return state.startedAt + deadtime;
   if (peer.incarnation > owner.incarnation) {
-    return (peer.formerHeard ?? state.startedAt) + deadtime;
+    // Remembered when first seen: later runs of a crash loop must not move it on.
+    if (!sameRun(group.endedRun?.run, owner)) {
+      group.endedRun = { run: owner, at: peer.formerHeard ?? state.startedAt };
+    }
+    return group.endedRun!.at + deadtime;
   }
   if (peer.liveness === "dead") return peer.lastHeard + deadtime;
   // It is heard. It may still be unable to hear: then no majority grants.

@@ -51,11 +51,11 @@ export function nextMemberChange(
   record: GroupRecord,
 ): Change | null {
   watchMembers(state, group, record);
-  for (let request = group.requests[0]; request; request = group.requests[0]) {
-    const change = changeFor(state, group, record, request);
-    if (change === "wait") return null;
-    if (change !== null) return change;
-    group.requests.shift();
+  for (let i = 0; i < group.requests.length;) {
+    const change = changeFor(state, group, record, group.requests[i]!);
+    if (change === "wait") i++;
+    else if (change !== null) return change;
+    else group.requests.splice(i, 1);
   }
   return null;
 }
@@ -77,6 +77,8 @@ function changeFor(
   if (kind === "grow") {
     if (isMember || record.version !== version) return null;
     if (state.replicas.get(volume)?.sole === group.epoch) return "wait";
+    // It would be shrunk away again at once.
+    if (holderOf(state, volume, replicaId)?.heartbeat?.phase === "stopping") return "wait";
     say(`A replica of ${volume} is synchronized and joins the in-sync set`);
     return growChange(record, volume, replicaId);
   }

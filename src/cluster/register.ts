@@ -9,6 +9,7 @@
  */
 
 import { compareBallots, formatBallot, sameBallot } from "./ballot.ts";
+import { isAlive } from "./membership.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
 import { nextBetween } from "./random.ts";
 import { type ClusterState, emit, isClusterRecord, type Known, note, sendTo } from "./state.ts";
@@ -276,10 +277,23 @@ export function handleRefused(state: ClusterState, from: string, message: Refuse
     return evaluatePromises(state, register, attempt);
   }
   attempt.refused.set(from, message.why);
-  const { voters, needed } = attempt.electorate;
-  if (voters.length - attempt.refused.size < needed) {
+  if (canStillCount(state, attempt) < attempt.electorate.needed) {
     fail(state, register, attempt, commonReason(attempt));
   }
+}
+
+/** Voters that have answered or may still answer: a dead one is not worth the time-out. */
+function canStillCount(state: ClusterState, attempt: Attempt): number {
+  const answered = attempt.phase === "accept" ? attempt.accepted : attempt.promises;
+  let count = 0;
+  for (const { node } of attempt.electorate.voters) {
+    if (attempt.refused.has(node)) continue;
+    const peer = state.membership.peers.get(node);
+    if (answered.has(node) || attempt.blank.has(node) || peer === undefined || isAlive(peer)) {
+      count++;
+    }
+  }
+  return count;
 }
 
 /** The refusal that says most about what to do next. */
@@ -442,7 +456,6 @@ function fail(
 ): void {
   register.attempt = null;
   register.failures += 1;
-  const { keepalive, deadtime } = state.timing;
   const { change, own, proposal, phase } = attempt;
   const accepting = phase === "accept";
   if (accepting && !isImpossible(attempt)) register.doubt = true;
@@ -454,11 +467,7 @@ function fail(
       }
     }
   } else if (why !== "ballot") register.leaveOut.clear();
-  const most = Math.min(deadtime, keepalive * Math.min(register.failures, 8));
-  register.notBefore = state.now +
-    (granted
-      ? keepalive / 2
-      : nextBetween(state.random, keepalive / 8, Math.max(most, keepalive / 2)));
+  register.notBefore = state.now + backOff(state, register, change !== null, granted);
   note(state, "debug", "register-retry", `An operation on ${register.name} did not succeed`, {
     purpose: change?.purpose ?? "read",
     why,
@@ -473,6 +482,21 @@ function fail(
     why,
     ...(takes ? { refusedTakes: takes } : {}),
   });
+}
+
+/** How long to wait after a failure: random between rivals, and longer for who only wants to know. */
+function backOff(
+  state: ClusterState,
+  register: Register,
+  changes: boolean,
+  granted: boolean,
+): number {
+  const { keepalive, deadtime } = state.timing;
+  if (granted) return keepalive / 2;
+  const most = Math.min(deadtime, keepalive * register.failures);
+  return changes
+    ? nextBetween(state.random, keepalive / 16, Math.max(most, keepalive) / 4)
+    : nextBetween(state.random, keepalive / 2, Math.max(most, 2 * keepalive));
 }
 
 /** Gives up the running attempt, whose answers can no longer be trusted to be in time. */

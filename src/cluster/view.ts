@@ -1,6 +1,6 @@
 /** The core as plain data, for `status`, the web page and tests. */
 
-import { knownGroup } from "./facts.ts";
+import { knownGroup, ownReplicas } from "./facts.ts";
 import type { Group } from "./group_state.ts";
 import { ownerLostSince } from "./lease.ts";
 import { type FrameCounters, isAlive } from "./membership.ts";
@@ -112,7 +112,7 @@ function nodeView(state: ClusterState, now: number, name: string, witness: boole
       phase: state.phase,
       heardAgo: 0,
       sameConfig: true,
-      replicas: Object.fromEntries(state.replicas),
+      replicas: ownReplicas(state),
     };
   }
   const { heartbeat, liveness } = peer;

@@ -1,0 +1,69 @@
+/** Watches everything from outside: what is chosen forms one chain, ballots are used once. */
+
+import assert from "node:assert/strict";
+import { formatBallot } from "../../src/cluster/ballot.ts";
+import type { ClusterEffect, VoterLogRecord } from "../../src/cluster/types.ts";
+
+/** Invariants of the registers, over all voters that ever were. */
+export class Observer {
+  /** By register and ballot: the value and who accepted it. */
+  readonly #accepted = new Map<string, { value: string; version: number; by: Set<string> }>();
+  /** By register: version → value. */
+  readonly #chosen = new Map<string, Map<number, string>>();
+  readonly #proposed = new Map<string, string>();
+  readonly #voters: number;
+
+  constructor(voters: number) {
+    this.#voters = voters;
+  }
+
+  /** A voter made this durable. */
+  persisted(voter: string, record: VoterLogRecord): void {
+    if (record.kind !== "accept") return;
+    const key = `${record.register} ${formatBallot(record.ballot)}`;
+    const value = JSON.stringify(record.proposal.value);
+    const { version } = record.proposal.value;
+    const entry = this.#accepted.get(key) ?? { value, version, by: new Set<string>() };
+    this.#accepted.set(key, entry);
+    assert.equal(entry.value, value, `two values at ballot ${key}`);
+    entry.by.add(voter);
+    if (entry.by.size < Math.floor(this.#voters / 2) + 1) return;
+    this.#choose(record.register, version, value);
+  }
+
+  #choose(register: string, version: number, value: string): void {
+    const chain = this.#chosen.get(register) ?? new Map<number, string>();
+    this.#chosen.set(register, chain);
+    const before = chain.get(version);
+    if (before === undefined) {
+      assert.ok(
+        version === 1 || chain.has(version - 1),
+        `${register}: version ${version} is chosen, its predecessor is not`,
+      );
+      chain.set(version, value);
+    } else assert.equal(value, before, `${register}: two values chosen as version ${version}`);
+  }
+
+  /** A node claims that this version is chosen. */
+  claimed(register: string, version: number, value: string): void {
+    assert.equal(
+      this.#chosen.get(register)?.get(version),
+      value,
+      `${register}: version ${version} is called known chosen and is not`,
+    );
+  }
+
+  newest(register: string): number {
+    return Math.max(0, ...(this.#chosen.get(register)?.keys() ?? []));
+  }
+
+  /** An ACCEPT leaves: one value per ballot, whatever crashes in between. */
+  sent(effect: ClusterEffect): void {
+    if (effect.type !== "send" || effect.frame.body.type !== "ACCEPT") return;
+    const { register, ballot, proposal } = effect.frame.body;
+    const key = `${register} ${formatBallot(ballot)}`;
+    const value = JSON.stringify(proposal);
+    assert.equal(this.#proposed.get(key) ?? value, value, `ballot ${key} is used twice`);
+    this.#proposed.set(key, value);
+  }
+}
