@@ -27,6 +27,13 @@ export type ResourceState =
   /** It withstood the forced stop: something of it may still run. */
   | "unclean";
 
+/** One resource, for `status`. */
+export interface ResourceStatus {
+  readonly id: string;
+  readonly kind: ResourceConfig["kind"];
+  readonly state: ResourceState;
+}
+
 /** What can happen. */
 export type RunnerEvent =
   | { readonly type: "start" }
