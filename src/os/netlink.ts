@@ -35,6 +35,7 @@ const IFLA = { ADDRESS: 1, IFNAME: 3, MTU: 4 } as const;
 const IFA = { ADDRESS: 1, LOCAL: 2, LABEL: 3, BROADCAST: 4, CACHEINFO: 6, FLAGS: 8 } as const;
 const IFF = { UP: 0x1, LOOPBACK: 0x8, RUNNING: 0x40 } as const;
 const IFA_F = { NODAD: 0x02, DADFAILED: 0x08, TENTATIVE: 0x40 } as const;
+const RT_SCOPE_HOST = 254;
 const LIFETIME_FOREVER = 0xffffffff;
 const RECEIVE_TIMEOUT_S = 5;
 
@@ -246,6 +247,8 @@ function addressHeader(ip: Uint8Array, prefix: number, interfaceIndex: number): 
   const header = new Uint8Array(8);
   header[0] = ip.length === 4 ? AF_INET : AF_INET6;
   header[1] = prefix;
+  // Newer kernels take addresses of 127.0.0.0/8 in this scope only.
+  if (ip.length === 4 && ip[0] === 127) header[3] = RT_SCOPE_HOST;
   header.set(u32(interfaceIndex), 4);
   return header;
 }
