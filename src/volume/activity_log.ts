@@ -183,6 +183,12 @@ export class ActivityLog {
     }
   }
 
+  /** Nobody waits any more: the role has ended by force. */
+  abandon(): void {
+    this.#waitingForTicket.length = 0;
+    this.#waitingForSlot.length = 0;
+  }
+
   /** Forgets everything: the superblock's `logFrom` empties the log on the disk. */
   reset(): void {
     const slots = this.#layout.logSlots;

@@ -223,7 +223,7 @@ export class Roles {
       epoch,
       lineage: order.lineage,
       generations: adopt(superblock.value.generations, record.generation),
-      pending: null,
+      pending: superblock.value.pending === record.generation ? null : superblock.value.pending,
       upToDate: record.upToDate,
       unclean: false,
       blank: "no",
@@ -292,6 +292,7 @@ export class Roles {
     context.changed = true;
     source.end();
     log.spillAll();
+    log.abandon();
     requests.abandon();
     flushes.abandon();
     writes.abandon();
@@ -350,7 +351,9 @@ export class Roles {
     const chosen = own.pending === generation && upToDate.includes(replicaId);
     const change: Partial<Superblock> = {
       upToDate,
-      ...(newer ? { sole: null, pending: null } : {}),
+      // A pending generation that differs stays: its proposal may be under way, and one that was
+      // not chosen equals no record, so nobody is misled by it.
+      ...(newer ? { sole: null } : {}),
       ...(chosen ? { pending: null, generations: adopt(own.generations, generation) } : {}),
     };
     if (newer || chosen || !sameList(upToDate, own.upToDate)) {
@@ -367,6 +370,7 @@ export class Roles {
     const { superblock, replicaId, init } = context;
     const { generation, upToDate } = order.record;
     const own = superblock.value;
+    const told = order.version === context.version && sameList(upToDate, context.upToDate);
     context.version = order.version;
     context.upToDate = upToDate;
     const settled = context.growAsked >= 0 && order.version > context.growAsked;
@@ -383,15 +387,18 @@ export class Roles {
       : context.joining !== null
       ? own.sole
       : null;
-    superblock.update({
-      generations: adopt(own.generations, generation),
-      pending: own.pending === generation ? null : own.pending,
-      upToDate,
-      sole,
-    }, () => {
-      context.changed = true;
-      this.#parts.requests.review();
-    });
+    const generations = adopt(own.generations, generation);
+    const pending = own.pending === generation ? null : own.pending;
+    if (
+      generations !== own.generations || pending !== own.pending || sole !== own.sole ||
+      !sameList(upToDate, own.upToDate)
+    ) {
+      superblock.update({ generations, pending, upToDate, sole }, () => {
+        context.changed = true;
+        this.#parts.requests.review();
+      });
+    }
+    if (told) return;
     context.countMembers();
     context.note("info", "record", "the in-sync set is known", {
       epoch: order.epoch,

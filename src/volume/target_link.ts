@@ -302,11 +302,8 @@ export class TargetLink {
       const connection = ++this.#link;
       this.#host.yieldRole(`a Primary of epoch ${hello.epoch} said HELLO`, () => {
         context.whenDrained(() => {
-          const { value } = context.superblock;
-          const newer = hello.epoch > value.epoch;
-          const change = newer ? { sole: null, pending: null } : { sole: null };
           context.superblock.update(
-            { epoch: hello.epoch, lineage: hello.lineage, ...change },
+            { epoch: hello.epoch, lineage: hello.lineage, sole: null },
             () => {
               if (connection === this.#link && this.#connected) this.#welcome(hello.session);
               done();
