@@ -10,6 +10,8 @@ import type { VolumeAsk, VolumeReport } from "../../src/volume/types.ts";
 
 /** The Worker module of the NBD tests. */
 export const LOCAL_WORKER = new URL("./local_worker.ts", import.meta.url).href;
+/** The Worker module of the replication tests. */
+export const VOLUME_WORKER = new URL("./volume_worker.ts", import.meta.url).href;
 /** The program itself. */
 export const MAIN_MODULE = new URL("../../main.ts", import.meta.url).href;
 
@@ -31,6 +33,8 @@ export interface ReplicaOptions {
   /** Leave the disk as it is. */
   readonly keepDisk?: boolean;
   readonly disk?: string;
+  /** Every byte of the cluster's key. Default 7. */
+  readonly key?: number;
 }
 
 /** One replica with its Worker, and everything that the Worker said. */
@@ -78,7 +82,7 @@ export class Replica {
       config: { cluster: { name: "test" } } as Config,
       volume,
       node: this.node,
-      keys: { active: 1, keys: new Map([[1, new Uint8Array(32).fill(7)]]) },
+      keys: { active: 1, keys: new Map([[1, new Uint8Array(32).fill(options.key ?? 7)]]) },
       bootId: "boot",
       moduleUrl: options.moduleUrl ?? LOCAL_WORKER,
       ...(options.engine === undefined ? {} : { engine: options.engine }),
@@ -100,12 +104,12 @@ export class Replica {
     return report;
   }
 
-  /** Waits until the condition holds, for at most ten seconds. */
-  async until(what: string, condition: () => boolean): Promise<void> {
-    const deadline = performance.now() + 10_000;
+  /** Waits until the condition holds, for at most so many milliseconds. */
+  async until(what: string, condition: () => boolean, patience = 20_000): Promise<void> {
+    const deadline = performance.now() + patience;
     while (!condition()) {
       const left = deadline - performance.now();
-      if (left <= 0) throw new Error(`${this.node}: not within 10 s: ${what}\n${this.story()}`);
+      if (left <= 0) throw new Error(`${this.node}: not in time: ${what}\n${this.story()}`);
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#woken = resolve;
       const timer = setTimeout(resolve, Math.min(left, 100));

@@ -67,8 +67,6 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
   #keptAt = 0;
   /** Set by an order to end: when patience is over. */
   #endBy: number | null = null;
-  /** To be ordered outside of the volume's calls. */
-  #closeDue = false;
   #over = false;
 
   /** Opens the disk and binds the replication address. Throws if one of them cannot be had. */
@@ -197,19 +195,11 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
         if (this.#endBy !== null) return;
         this.#endBy = this.#now + END_PATIENCE;
         this.#exports.leave();
-        if (this.#volume.report().role === "Primary") {
-          this.#volume.order({ type: "demote", forced: true });
-        } else {
-          this.#closeDue = true;
-        }
+        this.#volume.order({ type: "close" });
     }
   }
 
   #mayEnd(): void {
-    if (this.#closeDue) {
-      this.#closeDue = false;
-      this.#volume.order({ type: "close" });
-    }
     if (this.#endBy !== null && this.#now >= this.#endBy) {
       this.note("warning", "end-unclean", "it ends without the clean mark: the disk is too slow");
       this.#over = true;
@@ -322,10 +312,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
 
   ask(ask: VolumeAsk): void {
     if (ask.type === "promoted" && this.#endBy === null) this.#exports.serve();
-    if (ask.type === "demoted") {
-      this.#exports.leave();
-      if (this.#endBy !== null) this.#closeDue = true;
-    }
+    if (ask.type === "demoted") this.#exports.leave();
     if (ask.type === "closed") this.#over = true;
     this.#post({ type: "ask", ask });
   }

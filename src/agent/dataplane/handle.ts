@@ -95,8 +95,8 @@ export class VolumeWorker {
   }
 
   /**
-   * Ends the Worker. A Secondary writes the clean mark first; a Primary, which should have been
-   * demoted before, ends without. Resolves when it is over, or when it does not end in time.
+   * Ends the Worker, with the clean mark. A Primary, which should have been demoted before, lets its
+   * clients go by force. Resolves when it is over; if it does not end in time, by `onFatal`.
    */
   async close(): Promise<void> {
     if (this.#over) return;

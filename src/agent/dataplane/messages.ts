@@ -55,7 +55,7 @@ export interface WorkerInit {
 export type WorkerOrder =
   | { readonly type: "order"; readonly order: VolumeOrder }
   | { readonly type: "wake" }
-  /** End: with the clean mark if the volume is Secondary by then, as it is otherwise. */
+  /** End, with the clean mark; a Primary is demoted by force. */
   | { readonly type: "end" };
 
 /** What the Worker is when it serves. */

@@ -14,9 +14,6 @@ import { LINK_BYTES, ReplicaLink } from "./replica_link.ts";
 const MAX_LINKS = 16;
 /** A connection and its challenge may take so long, milliseconds. */
 const CHALLENGE_PATIENCE = 5000;
-/** Pause before a peer is dialed again: doubled from the least to the most, milliseconds. */
-const LEAST_PAUSE = 100;
-const MOST_PAUSE = 2000;
 
 /** What a volume is told about its links. Never called from within a call of the volume. */
 export interface ReplicationEvents {
@@ -76,9 +73,6 @@ interface Peer {
   link: ReplicaLink | null;
   /** The volume asked for a connection that was not started yet. */
   wanted: boolean;
-  /** Not before this time. */
-  dialAt: number;
-  pause: number;
   /** What is to be told to the volume, outside of its calls. */
   lost: string | null;
 }
@@ -122,8 +116,6 @@ export class Replication implements Completion, ReplicationHost {
       address,
       link: null,
       wanted: false,
-      dialAt: 0,
-      pause: LEAST_PAUSE,
       lost: null,
     }));
     this.#listener = settings.listener;
@@ -139,7 +131,7 @@ export class Replication implements Completion, ReplicationHost {
     this.#accept();
   }
 
-  /** See `VolumeIo.dial`. An older connection is closed first. */
+  /** See `VolumeIo.dial`: once, without delay; when to try again is for the volume. */
   dial(peer: number): void {
     const entry = this.#peers[peer]!;
     this.hangUp(peer);
@@ -194,7 +186,7 @@ export class Replication implements Completion, ReplicationHost {
         entry.lost = null;
         this.#events.disconnected(peer, why);
       }
-      if (entry.wanted && now >= entry.dialAt) this.#connect(peer, entry);
+      if (entry.wanted) this.#connect(peer, entry);
     }
   }
 
@@ -242,7 +234,6 @@ export class Replication implements Completion, ReplicationHost {
 
   opened(link: ReplicaLink): void {
     const entry = this.#peers[link.peer]!;
-    entry.pause = LEAST_PAUSE;
     if (link.initiator) return this.#events.connected(link.peer);
     entry.wanted = false;
     entry.lost = null;
@@ -257,8 +248,6 @@ export class Replication implements Completion, ReplicationHost {
       return this.#note("debug", "link-refused", `a connection was refused: ${why}`, "");
     }
     entry.link = null;
-    entry.dialAt = this.#now + entry.pause * (0.5 + Math.random());
-    entry.pause = Math.min(2 * entry.pause, MOST_PAUSE);
     const { node, host, port } = entry.address;
     const level = wasOpen ? "warning" : "debug";
     this.#note(
@@ -330,7 +319,6 @@ export class Replication implements Completion, ReplicationHost {
       link.connect(sockaddr);
     } catch (error) {
       entry.lost = error instanceof Error ? error.message : String(error);
-      entry.dialAt = this.#now + MOST_PAUSE;
     }
   }
 
