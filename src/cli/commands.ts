@@ -9,7 +9,9 @@ import { checkCommand } from "./check.ts";
 import { type Command, commandFamily } from "./command.ts";
 import { configKeyCommand } from "./config_key.ts";
 import { demoCommand } from "./demo.ts";
+import { cleanupCommand, moveCommand, standbyCommand, unstandbyCommand } from "./operator.ts";
 import { runCommand } from "./run.ts";
+import { statusCommand } from "./status.ts";
 import { versionCommand } from "./version.ts";
 import { volumeCreateCommand, volumeStatusCommand } from "./volume.ts";
 
@@ -17,6 +19,11 @@ import { volumeCreateCommand, volumeStatusCommand } from "./volume.ts";
 export const commands: readonly Command[] = [
   runCommand,
   checkCommand,
+  statusCommand,
+  standbyCommand,
+  unstandbyCommand,
+  moveCommand,
+  cleanupCommand,
   commandFamily("config", message`Manage what the nodes of a cluster share.`, [
     configKeyCommand,
   ]),
