@@ -1,0 +1,152 @@
+/** Our own data planes as contenders: one alone, or two that replicate over loopback TCP. */
+import { createReplica } from "../../src/agent/volume_create.ts";
+import type { Config, VolumeConfig } from "../../src/config/types.ts";
+import type { EngineName } from "../../src/os/engine.ts";
+import type { VolumeAsk, VolumeReport } from "../../src/volume/types.ts";
+import type { Running } from "./contenders.ts";
+import { freePort, Server } from "./processes.ts";
+import type { ServeOptions, ServeOrder } from "./serve.ts";
+
+interface Said {
+  readonly ready?: { readonly engine: string; readonly reason: string };
+  readonly report?: VolumeReport;
+  readonly ask?: VolumeAsk;
+  readonly fatal?: string;
+}
+
+/** One data plane process, and its newest words. */
+class Plane {
+  readonly server: Server;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #said: Said[] = [];
+  readonly #hearing: Promise<void>;
+  #heard: () => void = () => {};
+
+  constructor(options: ServeOptions) {
+    const module = new URL("./serve.ts", import.meta.url).href;
+    const args = ["run", "-A", "--quiet", "--no-check", module];
+    this.server = new Server(Deno.execPath(), args, { talk: true });
+    this.#input = this.server.child.stdin.getWriter();
+    this.#hearing = this.#hear();
+    this.#send(options);
+  }
+
+  tell(order: ServeOrder): void {
+    this.#send(order);
+  }
+
+  /** The first word for which `find` gives something. */
+  async until<T>(find: (said: Said) => T | undefined): Promise<T> {
+    const deadline = performance.now() + 30_000;
+    while (performance.now() < deadline) {
+      for (const said of this.#said) {
+        if (said.fatal !== undefined) throw new Error(said.fatal);
+        const found = find(said);
+        if (found !== undefined) return found;
+      }
+      await new Promise<void>((resolve) => {
+        this.#heard = resolve;
+        setTimeout(resolve, 50);
+      });
+    }
+    throw new Error(`the data plane says ${JSON.stringify(this.#said.at(-1))}`);
+  }
+
+  async stop(): Promise<void> {
+    await this.#input.close();
+    await this.server.child.status;
+    await this.#hearing;
+    await this.server.stop();
+  }
+
+  #send(what: unknown): void {
+    this.#input.write(new TextEncoder().encode(`${JSON.stringify(what)}\n`)).catch(() => {});
+  }
+
+  async #hear(): Promise<void> {
+    let rest = "";
+    for await (const piece of this.server.child.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + piece).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) this.#said.push(JSON.parse(line) as Said);
+      this.#heard();
+    }
+  }
+}
+
+/** How to run our data planes. */
+export interface PlaneOptions {
+  readonly directory: string;
+  readonly size: number;
+  readonly io: "direct" | "buffered";
+  readonly engine: EngineName | undefined;
+  readonly nodes: readonly string[];
+}
+
+/** Starts one data plane for each node; the first is Primary of all. */
+export async function startPlanes(options: PlaneOptions): Promise<Running> {
+  const { directory, size, io, engine, nodes } = options;
+  const path = `${directory}/bascule.sock`;
+  const volume: VolumeConfig = {
+    name: "bench",
+    size,
+    protocol: "C",
+    export: { address: `unix:${path}`, path },
+    afterPowerLoss: "wait",
+    soleBoot: false,
+    io,
+    timeout: 10_000,
+    alExtents: "auto",
+    replicas: nodes.map((node) => ({
+      node,
+      disk: `${directory}/${node}.img`,
+      metaDisk: "internal",
+      host: "127.0.0.1",
+      port: freePort(),
+    })),
+  };
+  // Data planes read nothing else of the configuration.
+  const config = { cluster: { name: "bench" } } as Config;
+  const key = crypto.getRandomValues(new Uint8Array(32)).toHex();
+  const planes: Plane[] = [];
+  const ids: string[] = [];
+  try {
+    for (const node of nodes) {
+      const how = { force: false, keepData: false, bootId: "bench" };
+      ids.push(createReplica(volume, node, how).replicaId);
+      planes.push(
+        new Plane({
+          config,
+          volume,
+          node,
+          key,
+          bootId: "bench",
+          ...(engine === undefined ? {} : { engine }),
+        }),
+      );
+    }
+    const [primary] = planes as [Plane];
+    const reports = await Promise.all(planes.map((plane) => plane.until((said) => said.report)));
+    const record = { generation: reports[0]!.generation, upToDate: ids };
+    const order = { type: "promote", epoch: 1, version: 1, lineage: "bench", record } as const;
+    primary.tell({ order, lease: 1 });
+    await primary.until((said) => said.ask?.type === "promoted" ? true : undefined);
+    if (nodes.length > 1) {
+      await primary.until((said) =>
+        said.report?.peers[0]?.connection === "Connected" ? true : undefined
+      );
+    }
+    const { engine: chosen } = await primary.until((said) => said.ready);
+    return {
+      uri: `nbd+unix:///bench?socket=${path}`,
+      detail: `${chosen}, ${io} I/O`,
+      servers: planes.map((plane) => plane.server),
+      stop: async () => {
+        for (const plane of planes) await plane.stop();
+      },
+    };
+  } catch (error) {
+    for (const plane of planes) await plane.stop();
+    throw error;
+  }
+}
