@@ -9,11 +9,15 @@ import type { ResourceStatus, RunnerEffect, RunnerEvent } from "./runner_types.t
 
 /** What the agent is told. The epoch is that of the start or stop that is answered. */
 export interface GroupCallbacks {
+  /** Everything runs. */
   started(epoch: number): void;
+  /** Something did not start; what did start is still up, and a stop is expected. */
   startFailed(epoch: number, reason: string): void;
+  /** All is stopped. `clean`: in order, and nothing can be lost by the way it ended. */
   stopped(epoch: number, clean: boolean): void;
   /** A resource failed beyond its restarts. */
   failed(reason: string): void;
+  /** For the log and the journal. */
   note(note: Note): void;
 }
 

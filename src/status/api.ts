@@ -33,6 +33,7 @@ const MAX_PATH = 107;
 
 /** What the agent gives. */
 export interface StatusProvider {
+  /** The document as of now. */
   status(): StatusDocument;
   /** Resolves to null when it is done, else to why it was refused. */
   command(command: OperatorCommand): Promise<string | null>;

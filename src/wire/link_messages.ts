@@ -91,10 +91,12 @@ export class Reader {
     return this.bytes(1)[0]!;
   }
 
+  /** Two bytes. */
   uint16(): number {
     return this.uint8() * 0x100 + this.uint8();
   }
 
+  /** Four bytes. */
   uint32(): number {
     return this.uint16() * 0x1_0000 + this.uint16();
   }
