@@ -7,9 +7,6 @@ import { selfCommand } from "../agent/self.ts";
 import type { Files } from "./configuration.ts";
 import type { NodeName, Stage } from "./stage.ts";
 
-/** How long an agent may take to hand over and end at the story's end, milliseconds. */
-const STOP_PATIENCE = 8000;
-
 interface Running {
   readonly child: Deno.ChildProcess;
   readonly logged: Promise<void>;
@@ -85,14 +82,12 @@ export class Agents {
     }).join("\n");
   }
 
-  /** Stops all agents: SIGTERM, and SIGKILL for one that does not end. */
+  /** Ends everything on every node. What they leave is in the temporary directory. */
   async end(): Promise<void> {
-    await Promise.all([...this.#running.values()].map(async (running) => {
+    await Promise.all([...this.#running].map(async ([node, running]) => {
       running.expected = true;
-      if (running.ended === null) signal(running.child, "SIGTERM");
-      const timer = setTimeout(() => signal(running.child, "SIGKILL"), STOP_PATIENCE);
+      if (running.ended === null) await this.#stage.powerCut(node, running.child.pid);
       await running.child.status;
-      clearTimeout(timer);
       await running.logged;
     }));
   }
@@ -110,13 +105,5 @@ export class Agents {
       "--runtime-dir",
       this.#files.runtime(node),
     ]);
-  }
-}
-
-function signal(child: Deno.ChildProcess, name: Deno.Signal): void {
-  try {
-    child.kill(name);
-  } catch {
-    // It ended by itself.
   }
 }

@@ -10,6 +10,7 @@ import { request } from "../status/client.ts";
 import type { StatusDocument } from "../status/types.ts";
 import { Agents } from "./agents.ts";
 import { configuration, Files, GROUP, VOLUME } from "./configuration.ts";
+import type { LoadReport } from "./load_client.ts";
 import { LoadProcess } from "./load_process.ts";
 import { RECORD_SIZE } from "./record_protocol.ts";
 import { loopbackStage, namespaceStage, type NodeName, NODES, type Stage } from "./stage.ts";
@@ -19,6 +20,8 @@ import { JournalFollower, Timeline } from "./timeline.ts";
 const SIZE_MIB = 256;
 /** Everything below is waited for at most so long, milliseconds. */
 const PATIENCE = 20_000;
+/** Rules of the journal that would bury the story. */
+const DETAILS: ReadonlySet<string> = new Set(["link-bound", "link-up", "link-down", "peer-alive"]);
 /** How long the client writes before each blow, milliseconds. */
 const LOAD_TIME = 3000;
 
@@ -35,6 +38,8 @@ export async function runStory(where: "namespaces" | "loopback"): Promise<boolea
     await Deno.remove(directory, { recursive: true });
   }
 }
+
+type Verified = Extract<LoadReport, { type: "verified" }>;
 
 class Story {
   readonly #stage: Stage;
@@ -78,7 +83,7 @@ class Story {
     const crashOutage = (await load.next("mark")).longestGapMs;
 
     timeline.chapter(`3. Is every acknowledged record on ${second}?`);
-    const afterCrash = await this.#verify(load);
+    const afterCrash = await this.#verify(load, second);
 
     timeline.chapter(`4. ${first} comes back: only what it missed is copied`);
     load.send("load");
@@ -100,7 +105,7 @@ class Story {
     load.send("mark");
     const moveOutage = (await load.next("mark")).longestGapMs;
     await this.#waitInSync(first, null);
-    const afterMove = await this.#verify(load);
+    const afterMove = await this.#verify(load, first);
 
     timeline.chapter("Summary");
     const lost = afterCrash.lost + afterMove.lost;
@@ -149,7 +154,10 @@ class Story {
     if (this.#followers.has(node)) return;
     const follower = new JournalFollower(
       this.#files.runtime(node),
-      (entry) => this.#timeline.event(`${entry.node.padEnd(9)} ${entry.text}`),
+      (entry) => {
+        if (DETAILS.has(entry.rule)) return;
+        this.#timeline.event(`${node.padEnd(9)} ${entry.text}`, this.#timeline.at(entry));
+      },
     );
     this.#followers.set(node, follower);
   }
@@ -192,13 +200,13 @@ class Story {
     this.#timeline.event("both replicas are up to date");
   }
 
-  async #verify(load: LoadProcess) {
+  async #verify(load: LoadProcess, from: NodeName): Promise<Verified> {
     load.send("pause");
     await load.next("paused");
     load.send("verify");
     const result = await load.next("verified");
     this.#timeline.event(
-      `${result.records} records read back from the survivor and compared, ${result.lost} lost`,
+      `${result.records} records read back from ${from} and compared by SHA-256, ${result.lost} lost`,
     );
     return result;
   }

@@ -9,13 +9,19 @@ const encoder = new TextEncoder();
 
 /** Prints lines with the time since the start, and one progress bar at a time. */
 export class Timeline {
-  readonly #start = performance.now();
+  readonly #start = Date.now();
   readonly #terminal = Deno.stdout.isTerminal();
   #bar = "";
+  #tenths = -1;
 
   /** Milliseconds since the start. */
   now(): number {
-    return performance.now() - this.#start;
+    return Date.now() - this.#start;
+  }
+
+  /** When an agent's entry was made, in milliseconds since the start: all clocks here are one. */
+  at(entry: JournalEntry): number {
+    return Date.parse(entry.time) - this.#start;
   }
 
   /** A heading. */
@@ -43,8 +49,8 @@ export class Timeline {
     if (this.#terminal) {
       write(`\r${text}`);
       this.#bar = text;
-    } else if (text !== this.#bar) {
-      this.#bar = text;
+    } else if (Math.floor(share * 10) !== this.#tenths) {
+      this.#tenths = Math.floor(share * 10);
       write(`${text}\n`);
     }
   }
@@ -64,8 +70,8 @@ function write(text: string): void {
 /** One entry of an agent's journal, as far as the demonstration reads it. */
 export interface JournalEntry {
   readonly id: number;
+  /** Wall clock, ISO 8601. */
   readonly time: string;
-  readonly node: string;
   readonly rule: string;
   readonly text: string;
 }

@@ -102,6 +102,7 @@ export class AddressKeeper {
     const { address, on } = this.#kept;
     try {
       if (!announceAddress(on, address)) return;
+      if (nth === 0) this.#log("info", `${address} is announced on ${on.name}`);
     } catch (error) {
       this.#log("warning", `${address} was not announced on ${on.name}: ${text(error)}`);
     }
