@@ -20,16 +20,27 @@ import type {
 export interface ClusterPorts {
   /** Durable when it returns. */
   persist(record: VoterLogRecord): void;
+  /** To one node or to all (`*`), over every link. */
   send(to: string, frame: Frame): void;
+  /** Makes a pending generation durable in the superblock; answered by a `minted` event. */
   mint(volume: string, generation: string): void;
+  /** Tells a newly known-chosen record to the volumes and resources of its group. */
   record(group: string, record: GroupRecord): void;
+  /** Starts the resources of a group in order; answered by `started` or `startFailed`. */
   start(group: string, record: GroupRecord): void;
+  /** Stops them in reverse; answered by `stopped`. */
   stop(group: string, epoch: number, forced: boolean): void;
+  /** The lease of a group, in milliseconds of the core's clock; Infinity: sole. */
   lease(group: string, epoch: number, until: number): void;
+  /** The lease is lost: addresses go before this returns. */
   suspend(group: string): void;
+  /** The lease of the own epoch is back. */
   resume(group: string): void;
+  /** Answers an operator; `error` is null when it is done. */
   commandDone(id: number, error: string | null): void;
+  /** Everything is stopped and released, or the time for it is over. */
   shutdownDone(): void;
+  /** One line for the log and the journal. */
   note(note: Note): void;
 }
 

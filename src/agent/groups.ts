@@ -14,11 +14,15 @@ import type { VolumeControl } from "../resource/volume.ts";
 
 /** What groups need of the agent. */
 export interface GroupsPorts {
+  /** Makes a volume Primary in the epoch of this record; rejects with the reason. */
   promote(volume: string, record: GroupRecord): Promise<void>;
+  /** Makes it Secondary; `clean`: drained, and flushed on every member. */
   demote(volume: string, forced: boolean): Promise<{ clean: boolean }>;
+  /** How the volume is now. */
   health(volume: string): Health;
   /** To the cluster core. */
   event(event: ClusterEvent): void;
+  /** One line for the log and the journal. */
   note(note: Note): void;
 }
 

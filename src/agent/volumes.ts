@@ -18,9 +18,11 @@ const REOPEN_INTERVAL = 2000;
 
 /** What the volumes tell the agent. */
 export interface VolumeEvents {
+  /** The state of a replica changed. */
   report(volume: string, report: VolumeReport): void;
   /** `shrink`, `grow` and `minted` go to the cluster core. */
   ask(volume: string, ask: VolumeAsk): void;
+  /** One line for the log and the journal. */
   note(note: Note): void;
 }
 

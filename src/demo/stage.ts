@@ -31,6 +31,7 @@ export interface Stage {
   powerCut(node: NodeName, agent: number): Promise<void>;
   /** Plugs the cables in again. */
   powerOn(node: NodeName): Promise<void>;
+  /** Takes everything away again. */
   remove(): Promise<void>;
 }
 

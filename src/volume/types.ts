@@ -143,7 +143,9 @@ export interface VolumeIo {
     bufferOffset: number,
     durable: boolean,
   ): void;
+  /** Deallocates a range of the data area; it may read as anything afterwards, here as zeroes. */
   discard(tag: number, offset: number, length: number): void;
+  /** Makes a range of the data area read as zeroes. */
   zero(tag: number, offset: number, length: number, keepAllocated: boolean): void;
   /** Everything completed before is stable when done. */
   flush(tag: number): void;
@@ -166,6 +168,7 @@ export interface VolumeIo {
     bufferOffset: number,
     flags: number,
   ): void;
+  /** A control frame; FIFO with `sendData`. */
   sendControl(peer: number, message: ControlMessage): void;
 
   /** A buffer for resync; -1 when none is free now: `bufferFree()` follows. */
@@ -178,7 +181,9 @@ export interface VolumeIo {
 
   /** To the cluster core, through the agent. */
   report(report: VolumeReport): void;
+  /** Asks the cluster, or answers one of its orders. */
   ask(ask: VolumeAsk): void;
+  /** One line for the log and the journal. */
   note(note: Note): void;
 }
 
