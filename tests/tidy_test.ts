@@ -239,11 +239,11 @@ Deno.test("each task of deno.json runs something that exists", () => {
   assertNone(problems, "missing scripts");
 });
 
-Deno.test("no test runs alone or is switched off", () => {
-  const problems = FILES.filter((path) =>
-    path.startsWith("tests/") && /\.test\s*\.\s*(only|ignore)\b|\bonly\s*:\s*true/.test(
-      codeOf(textOf(path)),
-    )
-  );
-  assertNone(problems, "remove .only and .ignore");
+Deno.test("no test runs alone, and none is switched off but by what a machine lacks", () => {
+  const problems = FILES.filter((path) => {
+    if (!path.startsWith("tests/") || path === "tests/tidy_test.ts") return false;
+    return /\.test\s*\.\s*only\b|\bonly\s*:\s*true/.test(codeOf(textOf(path))) ||
+      /\.test\s*\.\s*ignore\((?!\s*[`"]not run here \()/.test(textOf(path));
+  });
+  assertNone(problems, "remove .only; .ignore is for tests named `not run here (…)`");
 });
