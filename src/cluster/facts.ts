@@ -1,7 +1,7 @@
 /** Gathers what the ownership decision rests on, from records, membership and reports. */
 
-import type { Group } from "./group_state.ts";
-import { holdsLease, ownerLostSince } from "./lease.ts";
+import { type Group, isServing } from "./group_state.ts";
+import { ownerLostSince } from "./lease.ts";
 import { isAlive } from "./membership.ts";
 import type { NodeFacts, OwnershipInput } from "./ownership.ts";
 import { countVotes } from "./quorum.ts";
@@ -63,7 +63,7 @@ export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
     record,
     quorum: countVotes(state).have,
     maintenance: cluster?.maintenance ?? false,
-    serving: (group.phase === "running" || group.phase === "starting") && holdsLease(state, group),
+    serving: isServing(group),
     freeFor: freeSince === null ? null : now - freeSince,
     booting: isBooting(state),
     initdeadPassed: now - state.startedAt >= timing.initdead,

@@ -36,6 +36,8 @@ export function driveGroup(state: ClusterState, group: Group): void {
 }
 
 function decideNow(state: ClusterState, group: Group): Decision {
+  // Until the stop has come to its end the group's way is settled.
+  if (group.phase === "stopping" || group.phase === "releasing") return group.decision;
   const decision = decide(gatherFacts(state, group));
   group.decision = decision;
   const { action, why } = decision;
@@ -51,7 +53,7 @@ function decideNow(state: ClusterState, group: Group): Decision {
       : "debug";
     note(state, level, why.rule, why.text, why.known, { group: group.config.name });
   }
-  if (action === "release" && group.phase === "running" && !state.shutdown) {
+  if (action === "release" && group.phase === "running" && holdsLease(state, group)) {
     beginStop(state, group, why.text);
   }
   return decision;

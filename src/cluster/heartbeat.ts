@@ -7,6 +7,7 @@ import { seeMembers } from "./members.ts";
 import type { Peer } from "./membership.ts";
 import { nextBetween } from "./random.ts";
 import { broadcast, type ClusterState } from "./state.ts";
+import type { Register } from "./register.ts";
 import type { Ballot, Heartbeat, NodeRun, RegisterName } from "./types.ts";
 
 /** Whether a heartbeat is due: each keepalive, or earlier when something changed. */
@@ -83,7 +84,20 @@ function hearVersion(state: ClusterState, name: RegisterName, version: number): 
   if (!register || version <= register.heardVersion) return;
   register.heardVersion = version;
   if (version <= (register.known?.record?.version ?? 0)) return;
-  // Not all at once: each read costs every voter a promise, and the owner may want to write.
-  const wait = nextBetween(state.random, 0, state.timing.keepalive / 2);
-  register.notBefore = Math.max(register.notBefore, state.now + wait);
+  register.notBefore = Math.max(register.notBefore, state.now + readDelay(state, register));
+}
+
+/**
+ * Not all at once: each read costs every voter a promise, and rivals refuse each other. Who runs the
+ * group, or may run it next, goes first.
+ */
+function readDelay(state: ClusterState, register: Register): number {
+  const { keepalive } = state.timing;
+  const group = [...state.groups.values()].find((each) => each.register === register.name);
+  if (group && group.phase !== "idle") return 0;
+  const { prefer, candidates } = group?.config ?? { prefer: [], candidates: [] };
+  const order = [...new Set([...prefer, ...candidates])];
+  const place = order.indexOf(state.self.node);
+  const rank = place < 0 ? order.length : place;
+  return (keepalive / 8) * (rank + nextBetween(state.random, 0, 1));
 }

@@ -17,6 +17,7 @@ import { electorateFor } from "./voters.ts";
 export interface PendingCommand {
   readonly id: number;
   readonly command: OperatorCommand;
+  readonly at: number;
   /** It is given up then. */
   readonly deadline: number;
   /** For `move`: where to, once that is settled. */
@@ -45,7 +46,7 @@ export function takeCommand(state: ClusterState, id: number, command: OperatorCo
   );
   note(state, "info", "command", `An operator asks: ${command.type}`, known);
   const deadline = state.now + patience;
-  state.commands.push({ id, command, deadline, target: null, cleanups: null });
+  state.commands.push({ id, command, at: state.now, deadline, target: null, cleanups: null });
 }
 
 /** Brings every pending command forward. */
@@ -55,6 +56,13 @@ export function driveCommands(state: ClusterState): void {
     if (advance(state, pending)) state.commands.splice(i, 1);
     else i++;
   }
+}
+
+/** Whether what is known of a register is as new as the command: an older one may answer wrongly. */
+function isCurrent(state: ClusterState, name: RegisterName, { at }: PendingCommand): boolean {
+  const register = state.registers.get(name)!;
+  if (register.confirmedAt < at) register.wantRead = true;
+  return !needsRead(register);
 }
 
 /** Whether the command is answered. */
@@ -88,7 +96,7 @@ function progressOf(state: ClusterState, pending: PendingCommand): Progress {
   const { command } = pending;
   switch (command.type) {
     case "standby":
-      return standby(state, command);
+      return standby(state, pending, command);
     case "move":
       return withGroup(state, command.group, (group) => move(state, pending, group, command.to));
     case "cleanup":
@@ -105,6 +113,7 @@ function withGroup(state: ClusterState, name: string, then: (group: Group) => Pr
 
 function standby(
   state: ClusterState,
+  pending: PendingCommand,
   { node, on }: Extract<OperatorCommand, { type: "standby" }>,
 ): Progress {
   if (!state.config.nodes.some(({ name }) => name === node)) {
@@ -112,7 +121,7 @@ function standby(
     return { done: true, error: `there is no node ${node}; the configuration has ${names}` };
   }
   const record = knownCluster(state);
-  if (record === null || needsRead(state.registers.get("cluster")!)) return "waiting";
+  if (!isCurrent(state, "cluster", pending) || record === null) return "waiting";
   if (record.standby.includes(node) === on) return { done: true };
   const others = record.standby.filter((each) => each !== node);
   const value: ClusterRecord = {
@@ -135,7 +144,7 @@ function move(
 ): Progress {
   const { name } = group.config;
   const record = knownGroup(state, group);
-  if (needsRead(state.registers.get(group.register)!)) return "waiting";
+  if (!isCurrent(state, group.register, pending)) return "waiting";
   if (record === null) {
     return { done: true, error: `${name} has never been started; it can be moved when it runs` };
   }
@@ -168,7 +177,7 @@ function move(
 }
 
 function cleanup(state: ClusterState, pending: PendingCommand, group: Group): Progress {
-  if (needsRead(state.registers.get(group.register)!)) return "waiting";
+  if (!isCurrent(state, group.register, pending)) return "waiting";
   const record = knownGroup(state, group);
   if (record === null) {
     group.failed = null;

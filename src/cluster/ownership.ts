@@ -37,7 +37,7 @@ export interface OwnershipInput {
   readonly record: GroupRecord | null;
   readonly quorum: boolean;
   readonly maintenance: boolean;
-  /** This run owns the group and serves it, undisturbed. */
+  /** The recorded owner is this run and it has not begun to stop. */
   readonly serving: boolean;
   /** Milliseconds for which the group has had no owner that may still hold a lease; null: it has. */
   readonly freeFor: number | null;

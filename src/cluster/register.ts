@@ -102,6 +102,8 @@ export interface Outcome {
 export interface Register {
   readonly name: RegisterName;
   known: Known | null;
+  /** When the newest operation began that showed what is chosen; -Infinity: none has. */
+  confirmedAt: number;
   /** Newest version that a peer says is chosen. */
   heardVersion: number;
   doubt: boolean;
@@ -123,6 +125,7 @@ export function createRegister(name: RegisterName): Register {
   return {
     name,
     known: null,
+    confirmedAt: -Infinity,
     heardVersion: 0,
     doubt: false,
     wantRead: true,
@@ -268,6 +271,9 @@ export function handleRefused(state: ClusterState, from: string, message: Refuse
   if (!found) return;
   const { register, attempt } = found;
   if (message.promised) register.maxN = Math.max(register.maxN, message.promised.n);
+  if (message.votersVersion > attempt.electorate.votersVersion) {
+    state.registers.get("cluster")!.wantRead = true;
+  }
   const wanted = attempt.phase === "accept" ? "ACCEPT" : "PREPARE";
   if (message.phase !== wanted || attempt.phase === "mint") return;
   if (attempt.phase === "prepare" ? attempt.promises.has(from) : attempt.accepted.has(from)) return;
@@ -394,8 +400,7 @@ function beginAccept(state: ClusterState, register: Register, attempt: Attempt):
 
 function finishChosen(state: ClusterState, register: Register, attempt: Attempt): void {
   const { change, own, proposal, ballot, accepted, acceptSentAt } = attempt;
-  register.attempt = null;
-  settle(state, register, proposal!.value, ballot);
+  settle(state, register, attempt, proposal!.value, ballot);
   state.outcomes.push(
     own && change
       ? {
@@ -410,9 +415,9 @@ function finishChosen(state: ClusterState, register: Register, attempt: Attempt)
 }
 
 function finishRead(state: ClusterState, register: Register, found: Found): void {
-  const { change } = register.attempt!;
-  register.attempt = null;
-  settle(state, register, found?.proposal.value ?? null, found?.ballot ?? null);
+  const attempt = register.attempt!;
+  const { change } = attempt;
+  settle(state, register, attempt, found?.proposal.value ?? null, found?.ballot ?? null);
   state.outcomes.push({
     register: register.name,
     purpose: change?.purpose ?? null,
@@ -424,9 +429,12 @@ function finishRead(state: ClusterState, register: Register, found: Found): void
 function settle(
   state: ClusterState,
   register: Register,
+  attempt: Attempt,
   record: GroupRecord | ClusterRecord | null,
   ballot: Ballot | null,
 ): void {
+  register.attempt = null;
+  register.confirmedAt = attempt.startedAt;
   const before = register.known?.record?.version ?? 0;
   const version = record?.version ?? 0;
   register.failures = 0;

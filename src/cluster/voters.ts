@@ -26,10 +26,13 @@ import type { ClusterRecord, RegisterName, Voter } from "./types.ts";
 /** The voters for an operation in a register now; null: they are not known. */
 export function electorateFor(state: ClusterState, register: RegisterName): Electorate | null {
   const known = knownCluster(state);
-  if (known !== null) return majority(known);
-  if (register !== "cluster") return null;
-  // What the own voter accepted may not be chosen, but its voters meet every other majority.
+  if (register !== "cluster") return known && majority(known);
+  // What the own voter accepted may not be chosen. Its voters will do: ids only ever leave the list
+  // for good, so its majorities meet those of the list before in a voter that remembers.
   const accepted = acceptedCluster(state.acceptor);
+  if (known !== null) {
+    return majority(accepted && accepted.votersVersion > known.votersVersion ? accepted : known);
+  }
   if (accepted !== null && !(accepted.version === 1 && state.voters.everybody)) {
     return majority(accepted);
   }

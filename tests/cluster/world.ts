@@ -40,6 +40,8 @@ export interface NodeSim {
   fuse: number;
   voterIds: number;
   notes: Note[];
+  /** By register: the record last checked to be chosen. */
+  claimed: Map<string, unknown>;
   commands: Map<number, string | null>;
   shutdownDone: boolean;
 }
@@ -104,6 +106,7 @@ export class World {
         fuse: -1,
         voterIds: 0,
         notes: [],
+        claimed: new Map(),
         commands: new Map(),
         shutdownDone: false,
       });
@@ -174,7 +177,9 @@ export class World {
   until(what: string, is: () => boolean, limit: number): number {
     const start = this.now;
     while (!is()) {
-      assert.ok(this.now - start < limit, `not within ${limit} ms: ${what}\n${this.story()}`);
+      if (this.now - start >= limit) {
+        throw new Error(`not within ${limit} ms: ${what}\n${this.story()}`);
+      }
       this.run(5);
     }
     return this.now - start;
@@ -281,7 +286,8 @@ export class World {
 
   #claims(node: NodeSim): void {
     for (const [register, { known }] of node.state!.registers) {
-      if (!known?.record) continue;
+      if (!known?.record || node.claimed.get(register) === known.record) continue;
+      node.claimed.set(register, known.record);
       this.observer.claimed(register, known.record.version, JSON.stringify(known.record));
     }
   }
@@ -401,10 +407,11 @@ export class World {
   #check(): void {
     for (const { name } of this.config.groups) {
       const serving = this.serving(name);
-      assert.ok(
-        serving.length <= 1,
-        `${serving.join(" and ")} both serve ${name} at ${this.now}\n${this.story()}`,
-      );
+      if (serving.length > 1) {
+        throw new Error(
+          `${serving.join(" and ")} both serve ${name} at ${this.now}\n${this.story()}`,
+        );
+      }
     }
     this.watch?.();
   }
