@@ -36,6 +36,8 @@ export interface AgentInit {
   readonly note: (note: Note) => void;
 }
 
+/** The core is ticked eight times a keepalive, but no more often than this, in milliseconds. */
+const TICK_LEAST = 10;
 /** How often refused datagrams are summed up in the log, in milliseconds. */
 const REFUSED_INTERVAL = 10_000;
 
@@ -104,7 +106,7 @@ export class Agent {
       this.#api = api(this);
       this.#ticker = setInterval(
         () => this.#dispatch({ type: "tick" }),
-        config.cluster.keepalive / 4,
+        Math.max(TICK_LEAST, config.cluster.keepalive / 8),
       );
       this.#dispatch({ type: "tick" });
     } catch (error) {

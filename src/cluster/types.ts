@@ -201,7 +201,7 @@ export type OperatorCommand =
 
 /** Everything that can happen to the core. */
 export type ClusterEvent =
-  /** Time passed. The core never asks for more than one tick per `keepalive / 4`. */
+  /** Time passed. Several times a keepalive; what is due is done at the next one. */
   | { readonly type: "tick" }
   | { readonly type: "frame"; readonly link: number; readonly frame: Frame }
   | { readonly type: "replica"; readonly volume: string; readonly report: ReplicaReport }

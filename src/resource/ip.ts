@@ -15,7 +15,7 @@ import { pause } from "./process_group.ts";
 /** Seconds that an address outlives its agent, where the agent does not say. */
 const LIFETIME = 3;
 /** One round of probes, in milliseconds; a takeover cannot wait for the seconds of RFC 5227. */
-const PROBE = { count: 2, timeoutMs: 200 } as const;
+const PROBE = { count: 2, timeoutMs: 100 } as const;
 
 /**
  * `"ip:ADDRESS/PREFIX"`. When nobody knows whether the old owner still has the address, the network
