@@ -48,7 +48,7 @@ const IMPURE: readonly [source: string, named: string][] = [
   ['export * from "../os/ring.ts";', 'import of "../os/ring.ts"'],
   ['export { x } from "../config/load.ts";', 'import of "../config/load.ts"'],
   ['type X = import("../os/ring.ts").X;', "import() type"],
-  ['import * as v from "valibot";', 'import of "valibot"'],
+  ['import fc from "fast-check";', 'import of "fast-check"'],
   ['import fs from "node:fs";', 'import of "node:fs"'],
   ['import { randomBytes } from "node:crypto";', "import of randomBytes"],
   ['import { createHash, randomUUID as id } from "node:crypto";', "import of randomUUID"],
