@@ -1,12 +1,15 @@
 /**
  * The program's entry: parses the command line and hands over. The one bundled file is also what
- * the data-plane workers load, so a worker must not run the command line.
+ * the data-plane workers load; a worker must not run the command line, and has no use for its modules,
+ * so that each side imports its own.
  *
  * @module
  */
 
-import { serveDataPlane } from "./src/agent/dataplane/worker.ts";
-import { runCli } from "./src/cli/cli.ts";
-
-if ("WorkerGlobalScope" in globalThis) serveDataPlane();
-else Deno.exit(await runCli(Deno.args));
+if ("WorkerGlobalScope" in globalThis) {
+  const { serveDataPlane } = await import("./src/agent/dataplane/worker.ts");
+  serveDataPlane();
+} else {
+  const { runCli } = await import("./src/cli/cli.ts");
+  Deno.exit(await runCli(Deno.args));
+}
