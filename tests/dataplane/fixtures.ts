@@ -136,8 +136,13 @@ export class Replica {
 
 /** A directory with replicas in it. */
 export class Rig {
-  readonly directory = Deno.makeTempDirSync({ prefix: "bascule-dataplane-" });
+  readonly directory: string;
   readonly #replicas: Replica[] = [];
+
+  /** In a directory of its own, or in one that somebody else removes. */
+  constructor(directory = Deno.makeTempDirSync({ prefix: "bascule-dataplane-" })) {
+    this.directory = directory;
+  }
 
   start(options: ReplicaOptions = {}): Replica {
     const replica = new Replica(this.directory, options);

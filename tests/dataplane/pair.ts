@@ -61,6 +61,20 @@ export class Pair {
     return pair;
   }
 
+  /** Starts the replicas that an earlier run left, with the record that it left. */
+  static async resume(
+    rig: Rig,
+    left: { epoch: number; version: number; generation: string; upToDate: string[] },
+    options: PairOptions = {},
+  ): Promise<Pair> {
+    const pair = new Pair(rig, options);
+    Object.assign(pair, left);
+    pair.startA(true);
+    pair.startB(true);
+    await pair.reported();
+    return pair;
+  }
+
   startA(keepDisk: boolean): void {
     const port = this.#options.through ?? this.ports.b;
     this.a = this.#start("a", this.ports.a, { node: "b", port }, keepDisk);
