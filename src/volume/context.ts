@@ -48,6 +48,8 @@ export class VolumeContext {
   epoch = 0;
   /** Version of the newest record that was told. */
   version = -1;
+  /** Highest epoch of any record that was told. */
+  knownEpoch = 0;
   /** Known-chosen in-sync set of that record. */
   upToDate: readonly string[] = [];
   /** Replica that counts for every write and FLUSH from before JOIN is sent; null: none. */

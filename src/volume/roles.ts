@@ -332,6 +332,7 @@ export class Roles {
       done();
       return;
     }
+    context.knownEpoch = Math.max(context.knownEpoch, order.epoch);
     if (context.role === "Primary") {
       if (order.mine && order.epoch === context.epoch) {
         this.#adoptOwn(order);
@@ -406,7 +407,6 @@ export class Roles {
       upToDate: upToDate.join(" "),
     });
     this.#parts.source.recordChanged();
-    this.#parts.source.progressAll();
   }
 
   #close(done: () => void): void {

@@ -11,19 +11,18 @@
 import type { ActivityLog } from "./activity_log.ts";
 import { PEER, type VolumeContext } from "./context.ts";
 import type { FlushPath } from "./flush_path.ts";
-import { shared, trackedFrom } from "./generations.ts";
+import { trackedFrom } from "./generations.ts";
 import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
+import { type MemberLink, Membership } from "./membership.ts";
+import { sendOperation } from "./operation_frames.ts";
 import type { Resync } from "./resync.ts";
 import { decideSync } from "./sync_decision.ts";
 import { type ConnectionState, type ControlMessage, FrameKind } from "./types.ts";
 import type { Replication, WritePath } from "./write_path.ts";
-import { sendOperation } from "./operation_frames.ts";
 
 /** Milliseconds between attempts to connect; doubled up to the second after failures. */
 const REDIAL_FIRST = 100;
 const REDIAL_LAST = 1000;
-/** A lost session may come back for this part of the timeout before the member is given up. */
-const GRACE_PART = 8;
 /** A PING is sent after this part of the timeout without a frame. */
 const PING_PART = 4;
 
@@ -50,9 +49,10 @@ export interface SourceParts {
 }
 
 /** See the module comment. */
-export class SourceLink implements Replication {
+export class SourceLink implements Replication, MemberLink {
   readonly #context: VolumeContext;
   readonly #table: OpTable;
+  readonly #membership: Membership;
   #parts: SourceParts | null = null;
   #state: LinkState = LinkState.Down;
   #session = 0;
@@ -61,19 +61,12 @@ export class SourceLink implements Replication {
   /** Storage in which the peer answered the writes of this run; null: it has answered none. */
   #peerStorage: string | null = null;
   #welcome: Welcome | null = null;
-  #peerGeneration = "";
-  #peerUnclean = false;
   #announcedInconsistent = false;
-  #joinSent: string | null = null;
-  /** Session in which JOINED came; 0: none. */
-  #joinedIn = 0;
   #redialAt = 0;
   #redialWait = REDIAL_FIRST;
   #downSince = 0;
   #heardAt = 0;
   #spokeAt = 0;
-  #askedAt = 0;
-  #askedVersion = -1;
   /** Why nothing is tried any more: split brain or unrelated data. */
   #standAlone: string | null = null;
 
@@ -82,11 +75,24 @@ export class SourceLink implements Replication {
     this.#context = context;
     this.#table = table;
     this.#sessions = context.init.sessionSeed;
+    this.#membership = new Membership(context, table, this);
   }
 
   /** Called once, before anything else. */
   bind(parts: SourceParts): void {
     this.#parts = parts;
+  }
+
+  get session(): number {
+    return this.#session;
+  }
+
+  get downSince(): number {
+    return this.#downSince;
+  }
+
+  get standAlone(): string | null {
+    return this.#standAlone;
   }
 
   get streaming(): boolean {
@@ -112,7 +118,7 @@ export class SourceLink implements Replication {
   get peerDisk(): string {
     if (this.#state !== LinkState.Up) return "DUnknown";
     if (this.#context.upToDate.includes(this.#peerId)) {
-      return this.#peerUnclean ? "Consistent" : "UpToDate";
+      return this.#membership.peerUnclean ? "Consistent" : "UpToDate";
     }
     return this.#announcedInconsistent ? "Inconsistent" : "Outdated";
   }
@@ -130,7 +136,7 @@ export class SourceLink implements Replication {
     this.#downSince = this.#context.now;
     this.#redialAt = 0;
     this.#redialWait = REDIAL_FIRST;
-    this.#askedVersion = -1;
+    this.#membership.begin();
     this.#dial();
   }
 
@@ -138,7 +144,6 @@ export class SourceLink implements Replication {
   end(): void {
     if (this.#state !== LinkState.Down) this.#context.io.hangUp(PEER);
     this.#state = LinkState.Down;
-    this.#joinSent = null;
     this.#get.resync.stop();
   }
 
@@ -153,7 +158,7 @@ export class SourceLink implements Replication {
     this.#session = this.#nextSession();
     this.#heardAt = this.#context.now;
     const own = superblock.value;
-    this.#say({
+    this.say({
       type: "HELLO",
       volume: init.name,
       size: init.size,
@@ -197,7 +202,10 @@ export class SourceLink implements Replication {
         if (this.#state === LinkState.Preparing) this.#ready();
         break;
       case "JOINED":
-        if (this.#state === LinkState.Up) this.#joined(message.epoch);
+        if (this.#state === LinkState.Up && this.#membership.joined(message.epoch)) {
+          this.#announcedInconsistent = false;
+          this.progressAll();
+        }
         break;
       default:
     }
@@ -227,23 +235,14 @@ export class SourceLink implements Replication {
   /** The resync has copied everything. */
   resynced(): void {
     this.#context.note("info", "resync-done", "the resync is finished", this.#known());
-    this.#review();
+    this.#membership.join();
+    this.progressAll();
   }
 
-  /** The record or the bits have changed: goes on to whatever is now possible. */
+  /** The record has changed: tells the replica, and lets it join if it may. */
   recordChanged(): void {
-    const context = this.#context;
-    if (this.#state !== LinkState.Up) return;
-    if (context.upToDate.includes(this.#peerId)) {
-      const generations = shared(context.superblock.value.generations);
-      const agreed = this.#peerGeneration === generations.current && !this.#peerUnclean &&
-        context.bitmap.count === 0;
-      if (agreed && generations !== context.superblock.value.generations) {
-        context.superblock.update({ generations });
-      }
-    }
-    this.#tellRecord();
-    this.#review();
+    this.#membership.recordChanged();
+    this.progressAll();
   }
 
   /** Time passed: dials, pings, gives up what does not answer, asks for a SHRINK. */
@@ -260,7 +259,7 @@ export class SourceLink implements Replication {
       }
       if (this.#state === LinkState.Up) this.#watch();
     }
-    this.#askShrink();
+    this.#membership.tick();
   }
 
   #dial(): void {
@@ -275,7 +274,8 @@ export class SourceLink implements Replication {
     return this.#sessions;
   }
 
-  #say(message: ControlMessage): void {
+  /** Sends a control frame. */
+  say(message: ControlMessage): void {
     this.#spokeAt = this.#context.now;
     this.#context.io.sendControl(PEER, message);
   }
@@ -295,18 +295,13 @@ export class SourceLink implements Replication {
     const wasUp = this.#state === LinkState.Up;
     this.#state = LinkState.Down;
     this.#session = 0;
-    this.#joinSent = null;
     this.#redialAt = context.now + this.#stagger();
     this.#redialWait = Math.min(2 * this.#redialWait, REDIAL_LAST);
     if (!wasUp) return;
     this.#downSince = context.now;
     context.changed = true;
     context.note("warning", "session-lost", `the replication link is lost: ${why}`, this.#known());
-    // JOIN without GROW binds nobody; a GROW that was asked binds until a record settles it.
-    if (context.joining !== null && context.growAsked < 0) {
-      context.joining = null;
-      context.countMembers();
-    }
+    this.#membership.lost();
     const { writes, flushes, resync } = this.#get;
     resync.stop();
     for (const op of this.#table.ops) {
@@ -340,11 +335,9 @@ export class SourceLink implements Replication {
     }
     this.#welcome = welcome;
     this.#peerId = welcome.replicaId;
-    this.#peerGeneration = welcome.generations.current;
-    this.#peerUnclean = welcome.unclean;
     this.#announcedInconsistent = welcome.inconsistent;
     this.#state = LinkState.Learning;
-    context.countMembers();
+    this.#membership.welcomed(welcome.generations.current, welcome.unclean);
   }
 
   #learn(runs: readonly number[], last: boolean): void {
@@ -420,7 +413,7 @@ export class SourceLink implements Replication {
     const member = upToDate.includes(this.#peerId) || joining === this.#peerId;
     const inconsistent = !member && (bitmap.count > 0 || this.#announcedInconsistent);
     this.#announcedInconsistent = inconsistent;
-    this.#say({ type: "SYNC", session: this.#session, inconsistent, blocks: bitmap.count });
+    this.say({ type: "SYNC", session: this.#session, inconsistent, blocks: bitmap.count });
   }
 
   #ready(): void {
@@ -441,7 +434,6 @@ export class SourceLink implements Replication {
     this.#resend();
     if (context.bitmap.count > 0) this.#get.resync.begin();
     this.recordChanged();
-    this.progressAll();
   }
 
   /** What is still in memory goes again, in order, before anything else. */
@@ -450,13 +442,6 @@ export class SourceLink implements Replication {
       op.state === OpState.Running && op.writes && op.peer === PeerState.None
     ).sort((a, b) => a.order - b.order);
     for (const op of waiting) this.send(op);
-  }
-
-  /** Flushes that waited, joining, and whatever waits for members. */
-  #review(): void {
-    if (this.#state !== LinkState.Up) return;
-    this.#join();
-    this.progressAll();
   }
 
   /** The in-sync set or the session has changed: whatever waited for it goes on. */
@@ -473,74 +458,6 @@ export class SourceLink implements Replication {
     }
   }
 
-  #join(): void {
-    const context = this.#context;
-    const { bitmap, superblock, upToDate } = context;
-    if (this.syncing || bitmap.count > 0 || this.#joinSent !== null) return;
-    const member = upToDate.includes(this.#peerId);
-    const generations = shared(superblock.value.generations);
-    if (member && !this.#peerUnclean && this.#peerGeneration === generations.current) return;
-    if (
-      !member && context.growAsked >= 0 && this.#joinedIn === this.#session &&
-      this.#peerGeneration === generations.current
-    ) return;
-    if (!member) {
-      context.joining = this.#peerId;
-      context.countMembers();
-    }
-    this.#joinSent = generations.current;
-    this.#say({ type: "JOIN", session: this.#session, epoch: context.epoch, generations });
-  }
-
-  #joined(epoch: number): void {
-    const context = this.#context;
-    if (this.#joinSent === null || epoch !== context.epoch) return;
-    this.#peerGeneration = this.#joinSent;
-    this.#joinSent = null;
-    this.#joinedIn = this.#session;
-    this.#peerUnclean = false;
-    this.#announcedInconsistent = false;
-    if (this.#peerGeneration !== context.superblock.value.generations.current) {
-      this.#join();
-      return;
-    }
-    if (context.upToDate.includes(this.#peerId)) {
-      this.recordChanged();
-      return;
-    }
-    const session = this.#session;
-    context.superblock.update({ sole: null }, () => {
-      if (this.#session === session && this.#state === LinkState.Up) this.#askGrow();
-    });
-  }
-
-  #askGrow(): void {
-    const context = this.#context;
-    if (context.joining !== this.#peerId || context.role !== "Primary") return;
-    if (context.upToDate.includes(this.#peerId)) return;
-    context.growAsked = context.version;
-    this.#askedAt = context.now;
-    context.changed = true;
-    context.io.ask({
-      type: "grow",
-      epoch: context.epoch,
-      replicaId: this.#peerId,
-      reason: "it is in sync and stable",
-      version: context.version,
-    });
-  }
-
-  #tellRecord(): void {
-    const { superblock, upToDate, epoch } = this.#context;
-    this.#say({
-      type: "RECORD",
-      session: this.#session,
-      epoch,
-      generation: superblock.value.generations.current,
-      upToDate,
-    });
-  }
-
   /** A frame that is not answered in time means that the replica's disk or the link hangs. */
   #watch(): void {
     const { now, init } = this.#context;
@@ -553,42 +470,6 @@ export class SourceLink implements Replication {
         return;
       }
     }
-  }
-
-  /** A member that something waits for and that is not there: ask to do without it. */
-  #askShrink(): void {
-    const context = this.#context;
-    const { now, init, others, version } = context;
-    if (
-      this.#state === LinkState.Up && context.growAsked >= 0 &&
-      context.joining === this.#peerId && this.#joinedIn === this.#session &&
-      now - this.#askedAt > init.timeout
-    ) {
-      this.#askGrow();
-    }
-    if (others.length === 0 || context.failure !== null) return;
-    const present = this.#state === LinkState.Up ? this.#peerId : "";
-    const missing = others.find((one) => one !== present);
-    if (missing === undefined) return;
-    if (now - this.#downSince < init.timeout / GRACE_PART && missing === this.#peerId) return;
-    if (!this.#waiting()) return;
-    if (this.#askedVersion === version && now - this.#askedAt < init.timeout) return;
-    this.#askedVersion = version;
-    this.#askedAt = now;
-    context.io.ask({
-      type: "shrink",
-      epoch: context.epoch,
-      replicaId: missing,
-      reason: this.#standAlone ?? "a write or FLUSH waits for it and it is not connected",
-      version,
-    });
-  }
-
-  #waiting(): boolean {
-    return this.#table.ops.some((op) =>
-      op.state === OpState.Running && op.localDone && op.peer !== PeerState.Sent &&
-      (op.writes || op.kind === OpKind.Flush)
-    );
   }
 }
 

@@ -250,7 +250,8 @@ export class TargetLink {
   }
 
   #decline(why: string): void {
-    const epoch = this.#context.superblock.durable.epoch;
+    const { superblock, knownEpoch } = this.#context;
+    const epoch = Math.max(superblock.durable.epoch, knownEpoch);
     this.#context.note("warning", "decline", `a Primary is declined: ${why}`, { epoch });
     this.#say({ type: "DECLINE", why, epoch });
   }
@@ -270,7 +271,8 @@ export class TargetLink {
     if (own.lineage !== "" && hello.lineage !== own.lineage) {
       return `its lineage is ${hello.lineage}, ours ${own.lineage}: the data have parted`;
     }
-    if (hello.epoch < own.epoch) return `its epoch ${hello.epoch} is past, ours is ${own.epoch}`;
+    const newest = Math.max(own.epoch, this.#context.knownEpoch);
+    if (hello.epoch < newest) return `its epoch ${hello.epoch} is past, epoch ${newest} is chosen`;
     if (role === "Primary" && hello.epoch <= this.#context.epoch) {
       return `we are Primary of epoch ${this.#context.epoch}`;
     }

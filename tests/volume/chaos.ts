@@ -99,7 +99,7 @@ export function chaos(options: ChaosOptions): string | null {
     const node = world.nodes[index]!;
     const kind = random.next();
     if (down[index]) {
-      if (kind < 0.5) {
+      if (kind < 0.8) {
         steps.push(`start ${node.name}${off[index] ? " (boot)" : ""}`);
         start(index, off[index]!);
         down[index] = off[index] = false;
@@ -139,8 +139,8 @@ export function chaos(options: ChaosOptions): string | null {
 
   for (let step = 0; step < options.steps; step++) {
     const kind = random.next();
-    if (kind < 0.12) write();
-    else if (kind < 0.9) progress();
+    if (kind < 0.3) write();
+    else if (kind < 0.88) { for (let i = random.below(8); i >= 0; i--) progress(); }
     else if (kind < 0.97) clusterStep();
     else disturb();
     if (options.strict) history.checkMembers();
