@@ -7,7 +7,9 @@
 import { randomBytes } from "node:crypto";
 import { dirname } from "node:path";
 import type { VolumeConfig } from "../config/types.ts";
+import { bootId } from "../os/clock.ts";
 import { syncDirectory } from "../os/files.ts";
+import { OsError } from "../os/libc.ts";
 import { formatMetadata, type MetadataChunk } from "../volume/metadata/format.ts";
 import {
   internalMetadataOffset,
@@ -25,8 +27,6 @@ export interface CreateOptions {
   readonly force: boolean;
   /** The volume begins with what the disk holds. */
   readonly keepData: boolean;
-  /** Linux boot id. */
-  readonly bootId: string;
 }
 
 /** What was made. */
@@ -87,7 +87,7 @@ export function createReplica(
         storage: randomHex(),
         generation: randomHex(),
         blank,
-        bootId: options.bootId,
+        bootId: bootId(),
       }),
     );
     for (const path of made) syncDirectory(dirname(path));
@@ -96,7 +96,7 @@ export function createReplica(
     return { disk: plan.disk, newFile, metaDisk, metaStart, metaBytes, replicaId, blank };
   } catch (error) {
     for (const path of made) Deno.removeSync(path);
-    throw error;
+    throw error instanceof OsError ? new DiskError(error.message, { cause: error }) : error;
   } finally {
     for (const disk of locked) releaseDisk(disk.fd);
   }

@@ -42,7 +42,7 @@ export function readReplica(volume: VolumeConfig, node: string): ReplicaOnDisk {
   const path = internal ? replica.disk : replica.metaDisk;
   statDisk(path);
   const start = internal ? internalMetadataOffset(volume.size) : 0;
-  const region = readAt(path, start, SUPERBLOCK_OFFSETS[1] + META_PAGE_BYTES);
+  const region = readRegion(path, start);
   const { superblock, error } = newestSuperblock(region);
   if (error !== undefined) {
     throw new DiskError(
@@ -67,4 +67,15 @@ export function readReplica(volume: VolumeConfig, node: string): ReplicaOnDisk {
     blank,
     clean,
   };
+}
+
+function readRegion(path: string, start: number): Uint8Array {
+  try {
+    return readAt(path, start, SUPERBLOCK_OFFSETS[1] + META_PAGE_BYTES);
+  } catch (error) {
+    throw new DiskError(
+      `${path} cannot be read, ${error instanceof Error ? error.message : error}: run this as root`,
+      { cause: error },
+    );
+  }
 }

@@ -13,8 +13,6 @@ import { DiskError } from "../agent/dataplane/disk.ts";
 import { type CreatedReplica, createReplica } from "../agent/volume_create.ts";
 import { readReplica, type ReplicaOnDisk } from "../agent/volume_inspect.ts";
 import type { Config, VolumeConfig } from "../config/types.ts";
-import { bootId } from "../os/clock.ts";
-import { OsError } from "../os/libc.ts";
 import { AgentUnreachable, request } from "../status/client.ts";
 import type { StatusDocument, VolumeStatus } from "../status/types.ts";
 import { CommandError, defineCommand, EXIT } from "./command.ts";
@@ -67,7 +65,6 @@ export function runVolumeCreate(
     createReplica(volume, node, {
       force: options.force === true,
       keepData: options.keepData === true,
-      bootId: bootId(),
     }));
   for (const line of creationLines(volume, node, created)) printLine(line);
   return Promise.resolve(EXIT.done);
@@ -113,7 +110,7 @@ function attempt<T>(volume: VolumeConfig, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    if (!(error instanceof DiskError || error instanceof OsError)) throw error;
+    if (!(error instanceof DiskError)) throw error;
     throw new CommandError(`volume ${volume.name}: ${error.message}`);
   }
 }

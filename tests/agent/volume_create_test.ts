@@ -10,7 +10,7 @@ import { runCli } from "../../src/cli/cli.ts";
 const MIB = 1 << 20;
 const SIZE = 64 * MIB;
 const META = metadataSize(SIZE, "auto");
-const HOW = { force: false, keepData: false, bootId: "boot" };
+const HOW = { force: false, keepData: false };
 
 function withDirectory(test: (directory: string) => void | Promise<void>): () => Promise<void> {
   return async () => {

@@ -112,7 +112,7 @@ export async function startPlanes(options: PlaneOptions): Promise<Running> {
   const ids: string[] = [];
   try {
     for (const node of nodes) {
-      const how = { force: false, keepData: false, bootId: "bench" };
+      const how = { force: false, keepData: false };
       ids.push(createReplica(volume, node, how).replicaId);
       planes.push(
         new Plane({

@@ -9,6 +9,7 @@ export interface Running {
   /** How it serves, for the table. */
   readonly detail: string;
   readonly servers: readonly Server[];
+  /** Ends its processes. */
   stop(): Promise<void>;
 }
 

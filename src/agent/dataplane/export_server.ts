@@ -41,6 +41,7 @@ export interface ExportHost {
   ): void;
   /** Fills pairs (length, NBD state flags) for at most `most` extents; returns how many. */
   allocation(offset: number, length: number, extents: Uint32Array, most: number): number;
+  /** One line for the log. */
   note(level: "debug" | "warning", rule: string, text: string): void;
 }
 

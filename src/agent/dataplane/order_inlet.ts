@@ -8,6 +8,7 @@ const RECEIVE_BYTES = 64 * 1024;
 
 /** What it calls. */
 export interface OrderTaker {
+  /** The next order, in the order of their sending. */
   order(order: WorkerOrder): void;
   /** The main thread closed its end. */
   closed(): void;

@@ -21,6 +21,7 @@ export interface ReplicaDisk {
   readonly metaStart: number;
   /** The whole metadata region. */
   readonly metadata: Uint8Array;
+  /** Closes the descriptors, and so lets go of the locks. */
   close(): void;
 }
 

@@ -17,9 +17,13 @@ const CHALLENGE_PATIENCE = 5000;
 
 /** What a volume is told about its links. Never called from within a call of the volume. */
 export interface ReplicationEvents {
+  /** What `dial` asked for is there. */
   connected(peer: number): void;
+  /** The peer connected by itself. */
   accepted(peer: number): void;
+  /** The connection that counted is lost, or could not be made. */
   disconnected(peer: number, why: string): void;
+  /** A data frame; the buffer (-1: none) goes over to the receiver. */
   frame(
     peer: number,
     kind: FrameKind,
@@ -30,7 +34,9 @@ export interface ReplicationEvents {
     buffer: number,
     flags: number,
   ): void;
+  /** A control frame. */
   control(peer: number, message: ControlMessage): void;
+  /** One line for the log. */
   note(level: "debug" | "info" | "warning", rule: string, text: string, peer: string): void;
 }
 
@@ -54,6 +60,7 @@ export interface ReplicationHost {
   readonly pool: BufferPool;
   readonly keys: LinkKeys;
   readonly names: LinkNames;
+  /** Both ends have proved who they are. */
   opened(link: ReplicaLink): void;
   /** The link ended by itself; `wasOpen`: frames could have come. */
   failed(link: ReplicaLink, why: string, wasOpen: boolean): void;
@@ -63,6 +70,7 @@ export interface ReplicationHost {
   starved(link: ReplicaLink): void;
   frame: ReplicationEvents["frame"];
   control: ReplicationEvents["control"];
+  /** The words for a negative result. */
   errorText(result: number): string;
 }
 
