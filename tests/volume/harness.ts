@@ -64,6 +64,7 @@ export class FakeDisk {
   /** errno for every data write, and every read, from now on. */
   writeError = 0;
   readError = 0;
+  discardError = 0;
 
   constructor(metadata: Uint8Array, volatileCache: boolean) {
     this.metadata = metadata;
@@ -441,6 +442,10 @@ export class World {
           disk.write(block, values ? values[i]! : 0, durable);
         });
       this.#add(node, `disk ${what}`, () => {
+        if (what === "discard" && disk.discardError !== 0) {
+          done(tag, disk.discardError);
+          return;
+        }
         if (disk.writeError !== 0) {
           done(tag, disk.writeError);
           return;

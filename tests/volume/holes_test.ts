@@ -1,0 +1,308 @@
+/** The scenarios in which earlier drafts of the protocol lost data, each told as it happened. */
+
+import assert from "node:assert/strict";
+import { FrameKind, RequestKind } from "../../src/volume/types.ts";
+import { FrameHeader } from "../../src/wire/replication.ts";
+import { isFrame } from "./harness.ts";
+import { Pair } from "./pair.ts";
+
+const Flush = RequestKind.Flush;
+const Read = RequestKind.Read;
+const Write = RequestKind.Write;
+
+/** Alpha serves alone: beta has missed a write and left the set. */
+function alone(volatileCache = false): Pair {
+  const pair = Pair.settled({ volatileCache });
+  pair.world.setLink(false);
+  pair.world.request(0, Write, 40);
+  pair.settle(3000);
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"]);
+  return pair;
+}
+
+Deno.test("H1: a write that the successor served without does not come back", () => {
+  const pair = Pair.settled();
+  const [alpha, beta] = pair.world.nodes;
+  pair.world.filter = (to) => to === 0;
+  const ghost = pair.world.request(0, Write, 8);
+  pair.world.run(50);
+  assert.equal(alpha.disk.get(8), ghost.value);
+  pair.world.setLink(false);
+  pair.world.filter = () => true;
+  pair.take(1);
+  assert.deepEqual(pair.cluster.register.upToDate, ["bbbbbbbb"]);
+  const read = pair.world.request(1, Read, 8);
+  pair.settle(50, [1]);
+  assert.deepEqual(pair.world.dataOf(read), [0]);
+  pair.fail(1, false);
+  pair.settle(50);
+  assert.equal(pair.cluster.mayTake(alpha), false, "alpha is no member any more");
+  assert.equal(ghost.answered, 108);
+  pair.restart(1);
+  pair.settle(50);
+  pair.take(1);
+  pair.world.setLink(true);
+  pair.settle(3000);
+  assert.equal(alpha.disk.get(8), 0);
+  assert.equal(beta.disk.get(8), 0);
+  assert.equal(pair.cluster.register.upToDate.length, 2);
+});
+
+Deno.test("H2: a replica whose GROW is in doubt counts for every write", () => {
+  const pair = alone();
+  pair.world.setLink(true);
+  // The request is chosen, its answer is lost: alpha does not read.
+  for (let i = 0; i < 400 && pair.cluster.proposals.length === 0; i++) {
+    pair.world.run(5);
+    pair.cluster.read(pair.world.nodes[1]);
+    pair.world.nodes[0].volume!.lease(pair.cluster.register.epoch, pair.world.now + 500);
+  }
+  pair.cluster.apply(0);
+  assert.equal(pair.cluster.register.upToDate.length, 2);
+  pair.world.setLink(false);
+  const write = pair.world.request(0, Write, 41);
+  pair.settle(1000, [1]);
+  pair.world.setLink(true);
+  pair.world.run(5);
+  assert.equal(write.answered, null, "a reconnect settles nothing");
+  pair.world.setLink(false);
+  pair.world.run(20);
+  pair.settle(5000);
+  assert.equal(write.answered, 0, "after a SHRINK that is known chosen");
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"]);
+});
+
+Deno.test("H3, H4, H10: before GROW is asked the target is fit and stable, the mark is gone", () => {
+  const pair = alone(true);
+  assert.deepEqual(pair.superblock(0).sole?.epoch, pair.cluster.register.epoch);
+  const late = pair.world.request(0, Write, 42);
+  pair.settle(50);
+  assert.equal(late.answered, 0);
+  const before = pair.world.onAsk;
+  let asked = 0;
+  pair.world.onAsk = (node, ask) => {
+    if (ask.type === "grow") {
+      asked++;
+      assert.equal(pair.superblock(1).inconsistent, false, "Consistent, durably");
+      assert.equal(
+        pair.superblock(1).generations.current,
+        pair.superblock(0).generations.current,
+        "with the whole tuple",
+      );
+      assert.equal(pair.superblock(0).sole, null, "no mark, durably");
+      assert.equal(pair.world.nodes[1].disk.stable.get(42), late.value, "flushed by JOIN");
+    }
+    before(node, ask);
+  };
+  pair.world.setLink(true);
+  pair.settle(3000);
+  assert.equal(asked, 1);
+  assert.equal(pair.cluster.register.upToDate.length, 2);
+});
+
+Deno.test("H4: a sole replica serves on after a restart, after a boot it waits", () => {
+  const pair = alone();
+  pair.fail(0, false);
+  pair.restart(0);
+  pair.world.run(20);
+  const [alpha] = pair.world.nodes;
+  assert.equal(alpha.report!.sole, pair.cluster.register.epoch);
+  pair.cluster.resumeSole(alpha);
+  pair.world.run(20);
+  const write = pair.world.request(0, Write, 43);
+  pair.world.run(20);
+  assert.equal(write.answered, 0, "without any lease");
+  pair.fail(0, true);
+  pair.restart(0, true);
+  pair.world.run(20);
+  assert.equal(alpha.report!.sole, null);
+});
+
+Deno.test("H9: what a replica lost with its power is copied before a FLUSH is answered", () => {
+  const pair = Pair.settled({ volatileCache: true });
+  const [, beta] = pair.world.nodes;
+  const write = pair.world.request(0, Write, 12);
+  pair.settle(30);
+  assert.equal(write.answered, 0);
+  pair.fail(1, true);
+  assert.equal(beta.disk.get(12), 0, "lost from the cache");
+  pair.restart(1, true);
+  pair.world.run(20);
+  assert.equal(beta.report!.disk, "Consistent");
+  assert.equal(pair.cluster.mayTake(beta), false);
+  pair.world.filter = (_, message) => !isFrame(message, FrameKind.Resync);
+  const flush = pair.world.request(0, Flush);
+  pair.settle(600);
+  assert.equal(flush.answered, null, "its resync is not done");
+  pair.world.filter = () => true;
+  pair.settle(1000);
+  assert.equal(flush.answered, 0);
+  assert.equal(beta.disk.stable.get(12), write.value);
+  assert.equal(beta.report!.unclean, false);
+  assert.equal(beta.report!.disk, "UpToDate");
+});
+
+Deno.test("H9: also what it had answered before it left the set, once extents are evicted", () => {
+  const pair = Pair.settled({ volatileCache: true, extents: 32, logSlots: 12 });
+  const [, beta] = pair.world.nodes;
+  const early = pair.world.request(0, Write, 12);
+  pair.settle(30);
+  pair.fail(1, true);
+  // Alone, alpha writes to more extents than the log holds, so that the first one leaves it.
+  const writes = Array.from(
+    { length: 30 },
+    (_, i) => pair.world.request(0, Write, 1024 * i + 2048),
+  );
+  pair.settle(4000);
+  assert.ok(writes.every((one) => one.answered === 0));
+  pair.restart(1, true);
+  pair.settle(4000);
+  assert.equal(pair.cluster.register.upToDate.length, 2);
+  assert.equal(beta.disk.get(12), early.value);
+});
+
+Deno.test("H10: bits are cleared only for what the replica has flushed", () => {
+  const pair = alone(true);
+  const [alpha, beta] = pair.world.nodes;
+  pair.world.setLink(true);
+  // Copied and answered, but never flushed: JOIN is held back, the power goes.
+  pair.world.filter = (_, message) => !isFrame(message, FrameKind.Flush);
+  pair.settle(1000);
+  assert.notEqual(beta.disk.get(40), 0);
+  pair.fail(1, true);
+  assert.equal(beta.disk.get(40), 0);
+  pair.world.filter = () => true;
+  pair.restart(1, true);
+  pair.settle(4000);
+  assert.equal(pair.cluster.register.upToDate.length, 2);
+  assert.equal(beta.disk.get(40), alpha.disk.get(40));
+});
+
+Deno.test("H11: a replica flushes what it received before it serves as Primary", () => {
+  const pair = Pair.settled({ volatileCache: true });
+  const [, beta] = pair.world.nodes;
+  const write = pair.world.request(0, Write, 12);
+  pair.settle(30);
+  assert.notEqual(beta.disk.stable.get(12), write.value);
+  pair.fail(0, false);
+  let promoted = false;
+  pair.cluster.onPromoted = () => {
+    promoted = true;
+    assert.equal(beta.disk.stable.get(12), write.value);
+  };
+  pair.take(1);
+  pair.settle(50);
+  assert.ok(promoted);
+});
+
+Deno.test("H23: HELLO is answered only after what older sessions submitted has ended", () => {
+  const pair = Pair.settled();
+  let may = false;
+  pair.world.diskMay = (node, what) => node !== 1 || what !== "disk write" || may;
+  const write = pair.world.request(0, Write, 12);
+  pair.settle(30);
+  let welcomed = false;
+  pair.world.onDeliver = (_, message) => {
+    if (!(message instanceof FrameHeader) && message.type === "WELCOME") welcomed = true;
+  };
+  pair.world.setLink(false);
+  pair.world.run(20);
+  pair.world.setLink(true);
+  pair.world.run(400);
+  assert.equal(welcomed, false);
+  may = true;
+  pair.settle(800);
+  assert.equal(welcomed, true);
+  assert.equal(write.answered, 0);
+});
+
+Deno.test("H23: frames of another session are dropped", () => {
+  const pair = Pair.settled();
+  const [, beta] = pair.world.nodes;
+  const before = beta.disk.get(12);
+  beta.buffers.set(999_999, [4711]);
+  beta.volume!.frame(0, FrameKind.Write, 1, 1, 12 * 4096, 4096, 999_999, 0);
+  pair.world.run(20);
+  assert.equal(beta.disk.get(12), before);
+  assert.equal(beta.buffers.has(999_999), false, "its buffer is given back");
+});
+
+Deno.test("H24: the extent is in the log, durably, before a write goes to disk or peer", () => {
+  const pair = Pair.settled();
+  const [alpha, beta] = pair.world.nodes;
+  pair.world.diskMay = (node, what) => node !== 0 || what !== "disk meta";
+  const write = pair.world.request(0, Write, 5 * 1024);
+  pair.world.run(100);
+  assert.equal(alpha.disk.get(5 * 1024), 0);
+  assert.equal(beta.disk.get(5 * 1024), 0);
+  pair.world.diskMay = () => true;
+  pair.settle(50);
+  assert.equal(write.answered, 0);
+  assert.deepEqual(pair.logExtents(0), [5]);
+});
+
+Deno.test("a crashed Primary's log names what its successor must copy back", () => {
+  const pair = Pair.settled();
+  const [alpha, beta] = pair.world.nodes;
+  pair.world.filter = (to) => to === 0;
+  const lost = pair.world.request(0, Write, 3 * 1024 + 9);
+  pair.world.run(30);
+  pair.fail(0, false);
+  pair.world.filter = () => true;
+  pair.take(1);
+  const own = pair.world.request(1, Write, 77);
+  pair.settle(50);
+  assert.equal(own.answered, 0);
+  pair.restart(0);
+  let copied = 0;
+  pair.world.onDeliver = (to, message) => {
+    if (to === 0 && message instanceof FrameHeader && message.kind === FrameKind.Resync) {
+      copied += message.length / 4096;
+    }
+  };
+  pair.settle(3000);
+  assert.equal(copied, 1025, "the extent in the log, and the block written meanwhile");
+  assert.equal(lost.answered, null);
+  assert.equal(alpha.disk.get(3 * 1024 + 9), beta.disk.get(3 * 1024 + 9));
+  assert.equal(alpha.disk.get(77), own.value);
+});
+
+Deno.test("H19: another disk with another id is copied whole and does not count as the old one", () => {
+  const pair = Pair.settled();
+  const [, beta] = pair.world.nodes;
+  pair.world.request(0, Write, 9);
+  pair.settle(30);
+  pair.fail(1, true);
+  beta.disk.metadata = pair.world.format(1, "cccccccc");
+  beta.disk.cache.clear();
+  beta.disk.stable.clear();
+  pair.restart(1, true);
+  let copied = 0;
+  pair.world.onDeliver = (to, message) => {
+    if (to === 1 && message instanceof FrameHeader && message.kind === FrameKind.Resync) {
+      copied += message.length / 4096;
+    }
+  };
+  const write = pair.world.request(0, Write, 10);
+  pair.settle(6000);
+  assert.equal(write.answered, 0);
+  assert.equal(copied, pair.world.layout.blocks);
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa", "cccccccc"]);
+});
+
+Deno.test("a Primary of a past epoch or of another lineage is declined", () => {
+  const pair = Pair.settled();
+  const [alpha] = pair.world.nodes;
+  pair.world.setLink(false);
+  pair.take(1);
+  pair.settle(20, [1]);
+  const declined: string[] = [];
+  pair.world.onDeliver = (_, message) => {
+    if (!(message instanceof FrameHeader) && message.type === "DECLINE") declined.push(message.why);
+  };
+  pair.world.setLink(true);
+  // Alpha has heard nothing yet: it still thinks itself Primary and dials.
+  pair.world.run(1500);
+  assert.equal(alpha.report!.role, "Secondary", "beta's HELLO has a higher epoch");
+  assert.ok(declined.every((why) => why.includes("epoch")));
+});
