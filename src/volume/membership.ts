@@ -27,6 +27,7 @@ export interface MemberLink {
   readonly downSince: number;
   /** Why no connection is tried any more; null: it is. */
   readonly standAlone: string | null;
+  /** Sends a control frame. */
   say(message: ControlMessage): void;
 }
 

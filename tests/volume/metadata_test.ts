@@ -104,7 +104,11 @@ Deno.test("one bad superblock is no harm, and the newest of two counts", () => {
   bytes.set(encodeSuperblock({ ...superblock, epoch: 9 }, 2), SUPERBLOCK_OFFSETS[0]);
   assert.equal(readMetadata(bytes, EXPECTED).superblock.epoch, 9);
   // Torn in the middle of the second write: the first copy stands.
-  const longer = { ...superblock, epoch: 10, bootId: "b".repeat(100) };
+  const longer = {
+    ...superblock,
+    epoch: 10,
+    upToDate: Array.from({ length: 40 }, (_, i) => `replica-${i}`),
+  };
   const torn = encodeSuperblock(longer, 3).subarray(0, 512);
   bytes.set(torn, SUPERBLOCK_OFFSETS[1]);
   assert.equal(readMetadata(bytes, EXPECTED).superblock.epoch, 9);
