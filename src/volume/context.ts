@@ -85,6 +85,8 @@ export class VolumeContext {
       this.writeMetadata,
       metadata.superblock,
       metadata.sequence,
+      // Reports tell what is durable: one made when the change was only asked for is out of date.
+      () => this.changed = true,
     );
     this.bitmap = metadata.bitmaps[PEER] ?? new DirtyBitmap(metadata.layout, PEER);
     this.bitmapWriter = new BitmapWriter(this.writeMetadata, this.bitmap);

@@ -13,15 +13,25 @@ export type WriteMetadata = (offset: number, bytes: Uint8Array, done: () => void
 /** The superblock in memory and on the disk. */
 export class SuperblockWriter {
   readonly #write: WriteMetadata;
+  readonly #onDurable: () => void;
   #value: Superblock;
   #durable: Superblock;
   #sequence: number;
   #writing = false;
   #waiting: (() => void)[] = [];
 
-  /** `value` is what stands on the disk under `sequence`. */
-  constructor(write: WriteMetadata, value: Superblock, sequence: number) {
+  /**
+   * `value` is what stands on the disk under `sequence`. `onDurable`: called whenever what would be
+   * found after a crash has changed, before those who waited for it.
+   */
+  constructor(
+    write: WriteMetadata,
+    value: Superblock,
+    sequence: number,
+    onDurable: () => void = () => {},
+  ) {
     this.#write = write;
+    this.#onDurable = onDurable;
     this.#value = value;
     this.#durable = value;
     this.#sequence = sequence;
@@ -55,6 +65,7 @@ export class SuperblockWriter {
       this.#write(SUPERBLOCK_OFFSETS[1], page, () => {
         this.#durable = value;
         this.#writing = false;
+        this.#onDurable();
         for (const done of waiting) done();
         if (!this.#writing) this.#next();
       });
