@@ -1,0 +1,212 @@
+/**
+ * A whole cluster for a test: two nodes, a witness and a client, made of the compiled `dist/bascule`
+ * in network namespaces, with one volume `data` and one group `web`.
+ *
+ * A test says what happens and waits for conditions, never for a time:
+ *
+ * ```ts
+ * e2eTest("the other node takes over", [], () =>
+ *   withCluster({}, async (cluster) => {
+ *     await cluster.start();
+ *     await cluster.alpha.powerCut();
+ *     await cluster.waitForOwner(cluster.beta);
+ *   }));
+ * ```
+ *
+ * When a test fails, its error carries the last lines of every agent's log.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { createKeyFile } from "../../src/config/key_file.ts";
+import { basculeExecutable } from "../executable.ts";
+import { type HostPlan, must, Network } from "./network.ts";
+import { Node } from "./node.ts";
+
+/** The address that moves with group web. */
+export const VIRTUAL_ADDRESS = "10.88.0.10";
+/** Milliseconds. Long enough that a loaded machine does not lose a node that lives. */
+export const DEADTIME = 2000;
+/** Longest wait for any condition, milliseconds: no test depends on how long it really takes. */
+const PATIENCE = 60_000;
+const MIB = 1 << 20;
+
+const HOSTS: readonly HostPlan[] = [
+  { name: "alpha", number: 1, networks: [0, 1] },
+  { name: "beta", number: 2, networks: [0, 1] },
+  { name: "witness", number: 9, networks: [0, 1] },
+  { name: "client", number: 100, networks: [0] },
+];
+
+/** What differs between the clusters of tests. */
+export interface ClusterOptions {
+  /** Default 64. */
+  readonly sizeMiB?: number;
+  /** Default C. */
+  readonly protocol?: "A" | "B" | "C";
+  /** TOML of the resources after volume and address; default: none. */
+  readonly resources?: readonly string[];
+}
+
+/** Makes a cluster, hands it to `test`, and takes everything away again. */
+export async function withCluster(
+  options: ClusterOptions,
+  test: (cluster: Cluster) => Promise<void>,
+): Promise<void> {
+  const executable = await basculeExecutable();
+  const network = await Network.create(HOSTS);
+  let cluster: Cluster | undefined;
+  try {
+    cluster = new Cluster(network, executable, options);
+    await test(cluster);
+  } catch (error) {
+    const words = cluster?.lastWords() ?? "";
+    throw new Error(`${error instanceof Error ? error.message : error}\n${words}`, {
+      cause: error,
+    });
+  } finally {
+    for (const node of cluster?.nodes ?? []) await node.discard();
+    await network.remove();
+  }
+}
+
+/** Two nodes and a witness; `client` is a host of the network without an agent. */
+export class Cluster {
+  readonly network: Network;
+  readonly alpha: Node;
+  readonly beta: Node;
+  readonly witness: Node;
+  /** Bytes of volume data. */
+  readonly size: number;
+
+  constructor(network: Network, executable: string, options: ClusterOptions) {
+    this.network = network;
+    this.alpha = new Node("alpha", network, executable);
+    this.beta = new Node("beta", network, executable);
+    this.witness = new Node("witness", network, executable);
+    this.size = (options.sizeMiB ?? 64) * MIB;
+    createKeyFile(this.key);
+    Deno.writeTextFileSync(this.configuration, this.#toml(options));
+  }
+
+  /** Path of the one configuration. */
+  get configuration(): string {
+    return `${this.network.directory}/bascule.toml`;
+  }
+
+  /** Path of the cluster's key. */
+  get key(): string {
+    return `${this.network.directory}/key`;
+  }
+
+  /** All three. */
+  get nodes(): readonly Node[] {
+    return [this.alpha, this.beta, this.witness];
+  }
+
+  /** The node with data that is not `node`. */
+  other(node: Node): Node {
+    return node === this.alpha ? this.beta : this.alpha;
+  }
+
+  /** Makes the replicas, starts the agents, waits until alpha runs the group with both in sync. */
+  async start(): Promise<void> {
+    await this.createVolumes();
+    for (const node of this.nodes) node.start();
+    await this.waitForOwner(this.alpha);
+    await this.waitInSync(this.alpha);
+  }
+
+  /** Runs `bascule volume create data` on both nodes. */
+  async createVolumes(): Promise<void> {
+    for (const node of [this.alpha, this.beta]) {
+      await must(node.command("volume", "create", "data"));
+    }
+  }
+
+  /** Waits until this node says that it runs the group. */
+  waitForOwner(node: Node): Promise<void> {
+    return this.until(`${node.name} runs the group`, async () => {
+      const group = await node.group();
+      return group?.owner === node.name && group.state === "running";
+    });
+  }
+
+  /** Waits until Primary and Secondary both know that both replicas are up to date. */
+  waitInSync(primary: Node): Promise<void> {
+    return this.until("both replicas are up to date", async () => {
+      const volume = await primary.volume();
+      if (volume?.upToDate.length !== 2 || volume.connection !== "Connected") return false;
+      return (await this.other(primary).volume())?.disk === "UpToDate";
+    });
+  }
+
+  /** Epoch of the group as this node knows it. */
+  async epoch(node: Node): Promise<number> {
+    const epoch = (await node.group())?.epoch;
+    assert.ok(epoch !== undefined, `${node.name} does not know the group's epoch`);
+    return epoch;
+  }
+
+  /** Waits until the first `size` bytes of both backing files are the same. */
+  async waitForSameData(): Promise<void> {
+    const bytes = String(this.size);
+    await this.until("the data of both replicas are identical", async () => {
+      const files = [this.alpha.disk, this.beta.disk];
+      const { success } = await new Deno.Command("cmp", {
+        args: ["--quiet", `--bytes=${bytes}`, ...files],
+      }).output();
+      return success;
+    });
+  }
+
+  /** Waits for a condition; fails with `what` when it does not come. */
+  async until(what: string, probe: () => boolean | Promise<boolean>): Promise<void> {
+    const deadline = performance.now() + PATIENCE;
+    do {
+      if (await probe()) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    } while (performance.now() < deadline);
+    assert.fail(`waited ${PATIENCE / 1000} s in vain: ${what}`);
+  }
+
+  /** The end of every agent's log. */
+  lastWords(): string {
+    return this.nodes.map((node) => {
+      return `--- log of ${node.name}\n${node.log.trimEnd().split("\n").slice(-25).join("\n")}`;
+    }).join("\n");
+  }
+
+  #toml({ protocol = "C", resources = [] }: ClusterOptions): string {
+    const links = (node: Node) =>
+      ([0, 1] as const).map((network) => `udp://${this.network.address(node.name, network)}:6940`);
+    const replica = (node: Node) =>
+      `${node.name} = { disk = "${node.disk}", ` +
+      `address = "${this.network.address(node.name, 1)}:6941" }`;
+    return [
+      `[cluster]`,
+      `name = "e2e"`,
+      `key_file = "${this.key}"`,
+      `keepalive = "200ms"`,
+      `deadtime = "${DEADTIME}ms"`,
+      `quorum = "majority"`,
+      ...this.nodes.flatMap((node) => [
+        `[nodes.${node.name}]`,
+        `links = ${JSON.stringify(links(node))}`,
+        ...(node === this.witness ? [`witness = true`] : []),
+      ]),
+      `[volumes.data]`,
+      `size = "${this.size / MIB}MiB"`,
+      `protocol = "${protocol}"`,
+      `[volumes.data.replicas]`,
+      replica(this.alpha),
+      replica(this.beta),
+      `[groups.web]`,
+      `prefer = ["alpha"]`,
+      `resources = ["volume:data", "ip:${VIRTUAL_ADDRESS}/24"`,
+      ...resources.map((resource) => `  , ${resource}`),
+      `]`,
+      ``,
+    ].join("\n");
+  }
+}
