@@ -14,6 +14,7 @@ const O_CLOEXEC = 0o2000000;
 // These two differ between the architectures (asm-generic/fcntl.h, arch/arm64's own).
 const O_DIRECT = Deno.build.arch === "x86_64" ? 0o40000 : 0o200000;
 const O_DIRECTORY = Deno.build.arch === "x86_64" ? 0o200000 : 0o40000;
+const F_GETFL = 3;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const BLKGETSIZE64 = 0x80081272;
@@ -21,6 +22,11 @@ const BLKSSZGET = 0x1268;
 const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
+
+/** Whether a descriptor was opened to bypass the page cache. Throws an OsError. */
+export function isDirect(fd: number): boolean {
+  return (check(libc.fcntl(fd, F_GETFL, 0), "fcntl", `descriptor ${fd}`) & O_DIRECT) !== 0;
+}
 
 /** How {@link openDisk} opens. */
 export interface OpenDiskOptions {
