@@ -1,6 +1,13 @@
 /**
  * One node's replica of one volume: the pure machine that the data plane drives.
  *
+ * Where to find what: `requests.ts` takes clients' requests and holds them while the volume is
+ * frozen; `in_flight.ts` makes overlapping ones wait; `write_path.ts`, `read_path.ts` and
+ * `flush_path.ts` carry them out; `activity_log.ts` and `metadata/` say what a crash leaves on the
+ * disk; `source_link.ts` is the Primary's and `target_link.ts` the replica's end of the connection;
+ * `sync_decision.ts` decides how much to copy and `resync.ts` copies it; `membership.ts` asks the
+ * cluster for a smaller or larger in-sync set; `roles.ts` promotes and demotes.
+ *
  * The data plane calls the methods below as things happen, one at a time, and carries out what they
  * call on {@linkcode VolumeIo}; no method of `VolumeIo` may call back into the volume before it
  * returned. All time comes from {@linkcode Volume.tick}.
@@ -12,6 +19,8 @@
  * Buffers: the buffer of a `request` belongs to the client side until `answer`; what is still being
  * sent or written then keeps its own hold. The buffer of a received frame belongs to the volume,
  * which gives it back by `release`, as it does with what it got by `acquire`.
+ *
+ * @module
  */
 
 import { FLAG_FUA } from "../wire/replication.ts";
