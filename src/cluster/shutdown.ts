@@ -6,7 +6,7 @@ import { type ClusterState, emit, note } from "./state.ts";
 /** Announces the stop. The groups stop by themselves from now on, see `group.ts`. */
 export function beginShutdown(state: ClusterState): void {
   if (state.shutdown) return;
-  state.shutdown = { at: state.now, stoppedAt: null, done: false };
+  state.shutdown = { at: state.now, stoppedAt: null, idleAt: null, done: false };
   state.phase = "stopping";
   state.urgent = true;
   note(state, "info", "shutdown", "The agent stops: its groups are stopped and released", {}, {
@@ -21,10 +21,14 @@ export function driveShutdown(state: ClusterState): void {
   const groups = [...state.groups.values()];
   const busy = groups.filter(({ phase }) => phase !== "idle");
   if (busy.length === 0 && !takesInFlight(state)) {
+    shutdown.idleAt ??= now;
+    // Ended without a last word, the others would learn of the release only after deadtime.
+    if (state.urgent || state.lastHeartbeat < shutdown.idleAt) return;
     shutdown.done = true;
     emit(state, { type: "shutdownDone" });
     return;
   }
+  shutdown.idleAt = null;
   const running = busy.some(({ phase }) => phase !== "releasing");
   if (!running) shutdown.stoppedAt ??= now;
   const patience = groups.flatMap(({ config }) => config.resources)

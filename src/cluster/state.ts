@@ -79,7 +79,13 @@ export interface ClusterState {
   readonly commands: PendingCommand[];
   /** When every configured node had been heard for the first time; null before. */
   allHeardAt: number | null;
-  shutdown: { readonly at: number; stoppedAt: number | null; done: boolean } | null;
+  shutdown: {
+    readonly at: number;
+    stoppedAt: number | null;
+    /** Since when nothing is left to be released. */
+    idleAt: number | null;
+    done: boolean;
+  } | null;
   /** Memory of the rules about voters, see `voters.ts`. */
   readonly voters: {
     /** The first record may be half made: ask everybody again rather than its voters. */
