@@ -11,6 +11,7 @@ import { configKeyCommand } from "./config_key.ts";
 import { demoCommand } from "./demo.ts";
 import { cleanupCommand, moveCommand, standbyCommand, unstandbyCommand } from "./operator.ts";
 import { runCommand } from "./run.ts";
+import { simulateCommand } from "./simulate.ts";
 import { statusCommand } from "./status.ts";
 import { versionCommand } from "./version.ts";
 import { volumeCreateCommand, volumeStatusCommand } from "./volume.ts";
@@ -31,6 +32,7 @@ export const commands: readonly Command[] = [
     volumeCreateCommand,
     volumeStatusCommand,
   ]),
+  simulateCommand,
   demoCommand,
   versionCommand,
 ];

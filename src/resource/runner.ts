@@ -178,8 +178,9 @@ export class Runner {
     if (this.#goal === "down") return;
     this.#suspended = true;
     this.#slots.forEach((slot, resource) => {
-      const up = slot.state === "running" || slot.operation?.action === "start";
-      if (up && slot.config.suspends) this.#effects.push({ type: "suspend", resource });
+      // What failed, or hangs in its stop, may still be there.
+      const there = slot.state !== "stopped" || slot.operation?.action === "start";
+      if (there && slot.config.suspends) this.#effects.push({ type: "suspend", resource });
     });
     for (const slot of this.#slots) this.#dropMonitor(slot, "the group is frozen");
   }

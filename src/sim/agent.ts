@@ -1,0 +1,206 @@
+/**
+ * The agent of a simulated machine: the production core and volume, tied together as the daemon ties
+ * them. Effects are carried out in order; events that they cause wait for their turn.
+ */
+
+import { type ClusterState, createCluster, step } from "../cluster/cluster.ts";
+import { knownCluster } from "../cluster/state.ts";
+import type {
+  ClusterEffect,
+  ClusterEvent,
+  GroupRecord,
+  OperatorCommand,
+} from "../cluster/types.ts";
+import { GroupShell } from "./group_shell.ts";
+import type { Machine } from "./machine.ts";
+import { VolumeShell } from "./volume_shell.ts";
+
+/** The core is ticked so often in a keepalive. */
+const TICKS = 8;
+
+/** See the module comment. */
+export class Agent {
+  readonly machine: Machine;
+  readonly state: ClusterState;
+  readonly groups = new Map<string, GroupShell>();
+  readonly volume: VolumeShell | null;
+  readonly #queue: ClusterEvent[] = [];
+  #running = false;
+  #over = false;
+  /** World time of the newest step of the core. */
+  steppedAt = -Infinity;
+  #commands = 0;
+  /** Registers' records last said to be chosen. */
+  readonly #claimed = new Map<string, unknown>();
+  readonly #answers = new Map<number, (error: string | null) => void>();
+
+  constructor(machine: Machine, incarnation: number) {
+    const { world } = machine;
+    const { config } = world;
+    this.machine = machine;
+    this.state = createCluster({
+      config,
+      node: machine.name,
+      incarnation,
+      voterId: machine.voterId,
+      now: machine.now,
+      seed: world.chance.below(2 ** 32),
+      log: machine.voterLog,
+    });
+    for (const group of config.groups) {
+      if (!group.candidates.includes(machine.name)) continue;
+      this.groups.set(group.name, new GroupShell(this, group));
+    }
+    this.volume = machine.disk === null ? null : new VolumeShell(this, machine.disk);
+  }
+
+  /** The first thing that happens on the main thread. */
+  begin(): void {
+    this.volume?.open();
+    this.dispatch({ type: "tick" });
+    this.#tickLater();
+  }
+
+  /** Takes an event on the main thread. */
+  dispatch(event: ClusterEvent): void {
+    if (this.#over) return;
+    this.#queue.push(event);
+    if (this.#running) return;
+    this.#running = true;
+    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
+      const effects = step(this.state, this.machine.now, next);
+      this.steppedAt = this.machine.world.now;
+      this.#claim();
+      for (const effect of effects) {
+        if (effect.type !== "note" && effect.type !== "persist") this.machine.effect();
+        this.#carryOut(effect);
+      }
+    }
+    this.#running = false;
+  }
+
+  /** Asks what an operator would; `answered` gets the error, or null. */
+  command(command: OperatorCommand, answered: (error: string | null) => void = () => {}): void {
+    const id = ++this.#commands;
+    this.#answers.set(id, answered);
+    this.dispatch({ type: "command", id, command });
+  }
+
+  /** Whether the address of a group is up here. */
+  holdsAddress(group: string): boolean {
+    return this.groups.get(group)?.holdsAddress ?? false;
+  }
+
+  /** The agent was killed. */
+  crashed(power: boolean): void {
+    this.#over = true;
+    this.volume?.crashed(power);
+  }
+
+  /** Whether the agent is over: nothing is done any more. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  #tickLater(): void {
+    const { machine } = this;
+    const { world, rate } = machine;
+    const period = Math.max(10, world.config.cluster.keepalive / TICKS) / rate;
+    const wait = Math.max(
+      period * world.chance.between(0.97, 1.05),
+      machine.main.heldUntil - world.now,
+    );
+    world.schedule.after(wait, () => {
+      if (machine.agent !== this) return;
+      // Like an interval timer: one that is due while the thread is held up fires once.
+      if (world.now >= machine.main.heldUntil) {
+        machine.onMain(() => this.dispatch({ type: "tick" }));
+      }
+      this.#tickLater();
+    });
+  }
+
+  /** What the core takes for chosen has to be so. */
+  #claim(): void {
+    for (const [name, { known }] of this.state.registers) {
+      if (!known?.record || this.#claimed.get(name) === known.record) continue;
+      this.#claimed.set(name, known.record);
+      this.machine.world.registers.claimed(name, known.record);
+    }
+  }
+
+  #carryOut(effect: ClusterEffect): void {
+    const { machine } = this;
+    const { world } = machine;
+    switch (effect.type) {
+      case "persist": {
+        // The record may be durable or not when the agent ends here.
+        const durable = () => {
+          machine.voterLog.push(effect.record);
+          world.registers.persisted(machine.voterId, effect.record);
+        };
+        if (machine.fuse === 0 && world.chance.is(0.5)) durable();
+        machine.effect();
+        return durable();
+      }
+      case "send":
+        world.registers.sent(effect.frame.body);
+        return world.network.send(machine, effect.to, effect.frame);
+      case "mint":
+        return this.volume?.order({ type: "mint", generation: effect.generation });
+      case "record":
+        return this.#record(effect.group, effect.record);
+      case "start":
+        return this.#group(effect.group).start(effect.record);
+      case "stop":
+        return this.#group(effect.group).stop(effect.epoch, effect.forced);
+      case "lease":
+        if (this.groups.get(effect.group)?.hasVolume) {
+          this.volume?.lease(effect.epoch, effect.until);
+        }
+        return;
+      case "suspend":
+        return this.#group(effect.group).suspend();
+      case "resume":
+        return this.#group(effect.group).resume();
+      case "commandDone":
+        this.#answers.get(effect.id)?.(effect.error ?? null);
+        this.#answers.delete(effect.id);
+        return;
+      case "shutdownDone":
+        return this.#close();
+      case "note":
+        return world.note(machine.name, effect.note);
+    }
+  }
+
+  #record(group: string, record: GroupRecord): void {
+    const { self } = this.state;
+    const mine = record.owner?.node === self.node && record.owner.incarnation === self.incarnation;
+    for (const entry of Object.values(record.volumes)) {
+      const { epoch, version } = record;
+      this.volume?.order({ type: "record", epoch, version, mine, record: entry });
+    }
+    this.groups.get(group)?.record(record);
+  }
+
+  #group(name: string): GroupShell {
+    const group = this.groups.get(name);
+    if (group === undefined) throw new Error(`group ${name} has no candidate ${this.machine.name}`);
+    return group;
+  }
+
+  #close(): void {
+    this.#over = true;
+    const ended = () => {
+      if (this.machine.agent === this) this.machine.ended();
+    };
+    if (this.volume === null) ended();
+    else this.volume.close(ended);
+  }
+
+  /** Lineage of the cluster's data, for a promotion. */
+  get lineage(): string | undefined {
+    return knownCluster(this.state)?.lineage;
+  }
+}

@@ -1,0 +1,375 @@
+/**
+ * The data plane of a simulated agent: the production volume on a simulated disk and simulated
+ * connections, as the volume's Worker runs it. Payloads are one number a block.
+ */
+
+import type { Note } from "../cluster/types.ts";
+import {
+  type ControlMessage,
+  FrameKind,
+  RequestKind,
+  type VolumeAsk,
+  type VolumeIo,
+  type VolumeOrder,
+  type VolumeReport,
+} from "../volume/types.ts";
+import { openVolume, type Volume } from "../volume/volume.ts";
+import { VOLUME } from "./configuration.ts";
+import type { Disk } from "./disk.ts";
+import type { Machine } from "./machine.ts";
+import { End, type Packet } from "./stream.ts";
+import type { VolumeShell } from "./volume_shell.ts";
+
+const BLOCK = 4096;
+
+/** A client's request and who gets the answer; `values`: what was read. */
+export interface ClientRequest {
+  readonly kind: RequestKind;
+  readonly first: number;
+  readonly blocks: number;
+  readonly value: number;
+  readonly fua: boolean;
+  answered(errno: number, values: Int32Array): void;
+}
+
+/** See the module comment. */
+export class DataPlane implements VolumeIo {
+  readonly machine: Machine;
+  readonly #shell: VolumeShell;
+  readonly #disk: Disk;
+  #volume!: Volume;
+  #over = false;
+  #lease = { epoch: -1, until: 0 };
+  /** Clients may ask. */
+  serving = false;
+  #end: End | null = null;
+  #dialing = 0;
+  readonly #buffers: (Int32Array | null)[] = [];
+  readonly #freeBuffers: number[] = [];
+  readonly #requests = new Map<number, { request: ClientRequest; buffer: number }>();
+  #nextRequest = 0;
+
+  constructor(shell: VolumeShell, machine: Machine, disk: Disk) {
+    this.#shell = shell;
+    this.machine = machine;
+    this.#disk = disk;
+  }
+
+  /** Opens the volume, on its thread. */
+  open(): void {
+    const { machine } = this;
+    const { world } = machine;
+    const config = world.config.volumes[0]!;
+    this.#volume = openVolume(this, {
+      name: VOLUME,
+      node: machine.name,
+      size: config.size,
+      protocol: config.protocol,
+      soleBoot: config.soleBoot,
+      timeout: config.timeout,
+      peers: config.replicas.map(({ node }) => node).filter((node) => node !== machine.name),
+      bootId: machine.bootId,
+      volatileCache: this.#disk.volatileCache,
+      freshStorage: `${machine.name}-${world.chance.below(2 ** 32)}`,
+      sessionSeed: world.chance.below(2 ** 31),
+      now: machine.now,
+    }, this.#disk.metadata);
+    this.#shell.reported(this.#volume.report());
+    this.#tickLater();
+  }
+
+  /** What it would report now. */
+  get state(): VolumeReport {
+    return this.#volume.report();
+  }
+
+  /** Requests that are not answered yet. */
+  get waiting(): number {
+    return this.#requests.size;
+  }
+
+  /** Buffers in use. */
+  get buffersInUse(): number {
+    return this.#buffers.length - this.#freeBuffers.length;
+  }
+
+  /** Something happens on the volume's thread. */
+  turn(action: () => void): void {
+    this.machine.onWorker(() => {
+      if (this.#over) return;
+      this.#refresh();
+      action();
+    });
+  }
+
+  /** An order from the main thread. */
+  order(order: VolumeOrder): void {
+    if (order.type === "demote" || order.type === "close") this.serving = false;
+    this.#volume.order(order);
+  }
+
+  /** A client's request, on the volume's thread. */
+  submit(request: ClientRequest): void {
+    const id = this.#nextRequest++;
+    const { kind, first, blocks, value, fua } = request;
+    const flush = kind === RequestKind.Flush;
+    const buffer = this.#take(new Int32Array(flush ? 0 : blocks).fill(value));
+    this.#requests.set(id, { request, buffer });
+    this.#volume.request(
+      id,
+      kind,
+      flush ? 0 : first * BLOCK,
+      flush ? 0 : blocks * BLOCK,
+      fua,
+      buffer,
+      0,
+    );
+  }
+
+  /** The agent ended; `silently`: and the machine, so that nobody is told. */
+  end(silently: boolean): void {
+    this.#over = true;
+    this.serving = false;
+    this.#end?.close("the agent ended", silently);
+    this.#end = null;
+    this.#dialing++;
+  }
+
+  /** Breaks the connection, if there is one. */
+  resetConnection(patience: number): void {
+    this.#end?.reset(patience);
+  }
+
+  #refresh(): void {
+    const { epoch, until } = this.#shell.leaseCell;
+    if (epoch !== this.#lease.epoch || until !== this.#lease.until) {
+      this.#lease = { epoch, until };
+      this.#volume.lease(epoch, until);
+    }
+    this.#volume.tick(this.machine.now);
+  }
+
+  #tickLater(): void {
+    const { machine } = this;
+    const { world } = machine;
+    const period = Math.max(40, world.options.deadtime / 40) / machine.rate;
+    const wait = Math.max(period, machine.worker.heldUntil - world.now);
+    world.schedule.after(wait, () => {
+      if (this.#over || machine.agent !== this.#shell.agent) return;
+      if (world.now >= machine.worker.heldUntil) this.turn(() => {});
+      this.#tickLater();
+    });
+  }
+
+  // The disk.
+
+  read(tag: number, offset: number, length: number, buffer: number, at: number): void {
+    this.machine.effect();
+    const values = this.#held(buffer);
+    const first = offset / BLOCK;
+    this.#operate(tag, () => {
+      const { cache } = this.#disk;
+      for (let i = 0; i < length / BLOCK; i++) values[at / BLOCK + i] = cache[first + i]!;
+    });
+  }
+
+  write(
+    tag: number,
+    offset: number,
+    length: number,
+    buffer: number,
+    at: number,
+    durable: boolean,
+  ): void {
+    this.machine.effect();
+    const values = this.#held(buffer).slice(at / BLOCK, (at + length) / BLOCK);
+    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, values, durable));
+  }
+
+  discard(tag: number, offset: number, length: number): void {
+    this.zero(tag, offset, length);
+  }
+
+  zero(tag: number, offset: number, length: number): void {
+    this.machine.effect();
+    const zeroes = new Int32Array(length / BLOCK);
+    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, zeroes, false));
+  }
+
+  flush(tag: number): void {
+    this.machine.effect();
+    this.#operate(tag, this.#disk.beginFlush());
+  }
+
+  writeMeta(tag: number, offset: number, bytes: Uint8Array): void {
+    this.machine.effect();
+    const complete = this.#disk.beginMetadata(offset, bytes);
+    this.machine.world.schedule.after(this.#disk.delay(), () =>
+      this.turn(() => {
+        complete();
+        this.#volume.done(tag, 0);
+      }));
+  }
+
+  #operate(tag: number, complete: () => void): void {
+    this.machine.world.schedule.after(this.#disk.delay(), () =>
+      this.turn(() => {
+        const { failing } = this.#disk;
+        if (failing === 0) complete();
+        this.#volume.done(tag, failing);
+      }));
+  }
+
+  // The peer.
+
+  dial(): void {
+    this.machine.effect();
+    this.hangUp();
+    const attempt = ++this.#dialing;
+    const { world } = this.machine;
+    const { network, schedule } = world;
+    const config = world.config.volumes[0]!;
+    const name = config.replicas.find(({ node }) => node !== this.machine.name)!.node;
+    const target = world.machine(name);
+    const failed = (delay: number, why: string) =>
+      schedule.after(delay, () =>
+        this.turn(() => {
+          if (attempt !== this.#dialing) return;
+          this.#volume.disconnected(0, why);
+        }));
+    schedule.after(2 * network.delay(), () => {
+      if (this.#over || attempt !== this.#dialing) return;
+      const path = network.replicationPath;
+      const open = network.isOpen(this.machine, target, path) &&
+        network.isOpen(target, this.machine, path);
+      if (!open) return failed(config.timeout, "no route to host");
+      const other = target.agent?.volume?.plane;
+      if (!other) return failed(network.delay(), "connection refused");
+      this.#establish(attempt, other);
+    });
+  }
+
+  #establish(attempt: number, other: DataPlane): void {
+    const { schedule, network } = this.machine.world;
+    const [mine, theirs] = End.pair(this, other);
+    const connected = () =>
+      this.turn(() => {
+        if (attempt !== this.#dialing || !mine.open) return mine.close("given up");
+        this.#end = mine;
+        this.#volume.connected(0);
+      });
+    const accepted = () => other.turn(() => other.#accept(theirs));
+    const [first, second] = [network.delay(), network.delay()];
+    mine.holdUntil(this.machine.world.now + first);
+    theirs.holdUntil(this.machine.world.now + second);
+    schedule.after(first, connected);
+    schedule.after(second, accepted);
+  }
+
+  #accept(end: End): void {
+    if (!end.open) return;
+    this.#dialing++;
+    this.#end?.close("another connection came in");
+    this.#end = end;
+    this.#volume.accepted(0);
+  }
+
+  hangUp(): void {
+    this.#dialing++;
+    this.#end?.close("the peer hung up");
+    this.#end = null;
+  }
+
+  sendData(
+    _peer: number,
+    kind: FrameKind,
+    session: number,
+    seq: number,
+    offset: number,
+    length: number,
+    buffer: number,
+    at: number,
+    flags: number,
+  ): void {
+    this.machine.effect();
+    const data = kind === FrameKind.Write || kind === FrameKind.Resync;
+    const values = data ? this.#held(buffer).slice(at / BLOCK, (at + length) / BLOCK) : null;
+    this.#end?.send({ kind, session, seq, offset, length, values, flags });
+  }
+
+  sendControl(_peer: number, control: ControlMessage): void {
+    this.machine.effect();
+    this.#end?.send({ control });
+  }
+
+  /** A packet arrived at an end of this plane. */
+  received(end: End, packet: Packet): void {
+    if (end !== this.#end) return;
+    if (packet.control !== undefined) return this.#volume.control(0, packet.control);
+    if (packet.kind === undefined) {
+      end.close("closed by the peer", true);
+      this.#end = null;
+      return this.#volume.disconnected(0, packet.closed);
+    }
+    const { kind, session, seq, offset, length, values, flags } = packet;
+    const buffer = values === null ? -1 : this.#take(values);
+    this.#volume.frame(0, kind, session, seq, offset, length, buffer, flags);
+  }
+
+  // Buffers.
+
+  acquire(length: number): number {
+    if (this.machine.world.chance.is(0.02)) {
+      this.machine.world.schedule.after(1, () => this.turn(() => this.#volume.bufferFree()));
+      return -1;
+    }
+    return this.#take(new Int32Array(length / BLOCK));
+  }
+
+  release(buffer: number): void {
+    this.#held(buffer);
+    this.#buffers[buffer] = null;
+    this.#freeBuffers.push(buffer);
+  }
+
+  #take(values: Int32Array): number {
+    const buffer = this.#freeBuffers.pop() ?? this.#buffers.length;
+    this.#buffers[buffer] = values;
+    return buffer;
+  }
+
+  #held(buffer: number): Int32Array {
+    const values = this.#buffers[buffer];
+    if (!values) throw new Error(`buffer ${buffer} is not held`);
+    return values;
+  }
+
+  // Clients and cluster.
+
+  answer(id: number, errno: number): void {
+    this.machine.effect();
+    const entry = this.#requests.get(id);
+    if (entry === undefined) throw new Error(`request ${id} was answered twice, or never asked`);
+    this.#requests.delete(id);
+    const values = this.#held(entry.buffer);
+    this.release(entry.buffer);
+    entry.request.answered(errno, values);
+  }
+
+  ask(ask: VolumeAsk): void {
+    this.machine.effect();
+    if (ask.type === "promoted") this.serving = true;
+    if (ask.type === "demoted" || ask.type === "closed") this.serving = false;
+    this.#shell.post(() => this.#shell.asked(ask));
+    if (ask.type === "closed") this.end(false);
+  }
+
+  report(report: VolumeReport): void {
+    if (report.role !== "Primary") this.serving = false;
+    this.#shell.reported(report);
+  }
+
+  note(note: Note): void {
+    this.machine.world.note(this.machine.name, note);
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * A disk of a simulated machine: one number for each 4 KiB block (that of the write which made its
+ * content; 0: zeroes), and a metadata region as bytes. Completed writes stand in a cache until a
+ * flush; what is under way when the machine fails is done wholly, partly or not at all.
+ */
+
+import type { Chance } from "./chance.ts";
+
+/** Unit of power-safe writing, bytes. */
+const SECTOR = 512;
+
+/** Something under way that a crash interrupts. */
+interface Interrupted {
+  /** Carries out a part of it. */
+  crash(power: boolean): void;
+}
+
+/** What survives its machine's agent. */
+export class Disk {
+  /** As reads see it. */
+  readonly cache: Int32Array;
+  /** As it is found after a loss of power. */
+  readonly stable: Int32Array;
+  readonly metadata: Uint8Array;
+  readonly #volatile: boolean;
+  readonly #chance: Chance;
+  readonly #underWay = new Set<Interrupted>();
+  /** errno of every operation on the data area from now on; 0: it works. */
+  failing = 0;
+  /** Milliseconds that operations take, least and most. */
+  latency: readonly [number, number] = [0.05, 0.5];
+
+  /** An empty disk with a formatted metadata region. */
+  constructor(blocks: number, metadata: Uint8Array, volatileCache: boolean, chance: Chance) {
+    this.cache = new Int32Array(blocks);
+    this.stable = new Int32Array(blocks);
+    this.metadata = metadata;
+    this.#volatile = volatileCache;
+    this.#chance = chance;
+  }
+
+  /** Whether completed writes may be lost with the power. */
+  get volatileCache(): boolean {
+    return this.#volatile;
+  }
+
+  /** How long the next operation takes. */
+  delay(): number {
+    return this.#chance.between(this.latency[0], this.latency[1]);
+  }
+
+  /** Begins to write `values` from block `first` on; the returned function completes it. */
+  beginWrite(first: number, values: Int32Array, durable: boolean): () => void {
+    const apply = (partly: boolean) => {
+      for (let i = 0; i < values.length; i++) {
+        if (partly && this.#chance.is(0.5)) continue;
+        this.cache[first + i] = values[i]!;
+        if (durable || !this.#volatile) this.stable[first + i] = values[i]!;
+      }
+    };
+    const entry: Interrupted = {
+      crash: () => {
+        if (this.#chance.is(0.5)) apply(values.length > 1);
+      },
+    };
+    this.#underWay.add(entry);
+    return () => {
+      this.#underWay.delete(entry);
+      apply(false);
+    };
+  }
+
+  /** Begins a flush: what is complete now is stable once the returned function is called. */
+  beginFlush(): () => void {
+    if (!this.#volatile) return () => {};
+    const blocks: number[] = [];
+    const values: number[] = [];
+    const before: number[] = [];
+    for (let block = 0; block < this.cache.length; block++) {
+      const value = this.cache[block]!;
+      const stable = this.stable[block]!;
+      if (value === stable) continue;
+      blocks.push(block);
+      values.push(value);
+      before.push(stable);
+    }
+    return () => {
+      for (let i = 0; i < blocks.length; i++) {
+        const block = blocks[i]!;
+        if (this.stable[block] === before[i]) this.stable[block] = values[i]!;
+      }
+    };
+  }
+
+  /** Begins to write metadata; the returned function completes it, durably. */
+  beginMetadata(offset: number, bytes: Uint8Array): () => void {
+    const copy = bytes.slice();
+    const entry: Interrupted = {
+      crash: (power) => {
+        // A killed process leaves a write done or not; lost power may tear it between sectors.
+        const all = this.#chance.is(0.5);
+        for (let at = 0; at < copy.length; at += SECTOR) {
+          if (power ? this.#chance.is(0.5) : all) {
+            this.metadata.set(copy.subarray(at, at + SECTOR), offset + at);
+          }
+        }
+      },
+    };
+    this.#underWay.add(entry);
+    return () => {
+      this.#underWay.delete(entry);
+      this.metadata.set(copy, offset);
+    };
+  }
+
+  /** The agent was killed or the power was lost. Gives how many blocks lost completed writes. */
+  crash(power: boolean): number {
+    const entries = [...this.#underWay];
+    this.#underWay.clear();
+    for (const entry of entries) entry.crash(power);
+    if (!power) return 0;
+    let lost = 0;
+    for (let block = 0; block < this.cache.length; block++) {
+      const value = this.cache[block]!;
+      if (value === this.stable[block]) continue;
+      if (this.#chance.is(0.6)) {
+        this.cache[block] = this.stable[block]!;
+        lost++;
+      } else {
+        this.stable[block] = value;
+      }
+    }
+    return lost;
+  }
+}

@@ -1,0 +1,60 @@
+/** Whether a simulated cluster is well, as somebody sees who can look everywhere at once. */
+
+import { GROUP } from "./configuration.ts";
+import type { DataPlane } from "./data_plane.ts";
+import type { Machine } from "./machine.ts";
+import { Violation, type World } from "./world.ts";
+import type { GroupRecord } from "../cluster/types.ts";
+
+/** The machine that runs a group, in its core's opinion and with its address up; null: none. */
+export function ownerOf(world: World, group: string = GROUP): Machine | null {
+  for (const machine of world.machines) {
+    const state = machine.agent?.state.groups.get(group);
+    if (state?.phase === "running" && state.frozenSince === null && machine.holdsAddress(group)) {
+      return machine;
+    }
+  }
+  return null;
+}
+
+/** What keeps the cluster from being well, in words; null: nothing. */
+export function complaint(world: World): string | null {
+  for (const machine of world.machines) {
+    if (machine.agent === null) return `${machine.name} is down`;
+  }
+  for (const { name } of world.config.groups) {
+    if (ownerOf(world, name) === null) return `nobody runs ${name}`;
+  }
+  const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
+  const members = Object.values(record?.volumes ?? {})[0]?.upToDate.length ?? 0;
+  if (members !== 2) return `${members} of 2 replicas are in the in-sync set`;
+  for (const plane of planesOf(world)) {
+    const { name } = plane.machine;
+    const { role, disk, unclean, peers } = plane.state;
+    if (disk !== "UpToDate") return `the replica of ${name} is ${disk}`;
+    if (unclean) return `the replica of ${name} may miss writes`;
+    if (role !== "Primary") continue;
+    const { connection, outOfSyncBytes } = peers[0]!;
+    if (connection !== "Connected") return `${name} is ${connection}`;
+    if (outOfSyncBytes > 0) return `${outOfSyncBytes} bytes of ${name} are dirty`;
+  }
+  return null;
+}
+
+/** All volumes that are open. */
+export function planesOf(world: World): DataPlane[] {
+  return world.machines.flatMap(({ agent }) => agent?.volume?.plane ?? []);
+}
+
+/** Both replicas are the same. Only when all is well and nothing is under way. */
+export function checkIdentical(world: World): void {
+  const [one, other] = world.machines.flatMap(({ disk }) => disk ?? []);
+  for (let block = 0; block < one!.cache.length; block++) {
+    if (one!.cache[block] === other!.cache[block]) continue;
+    throw new Violation(
+      "replicas",
+      `block ${block} is ${one!.cache[block]} on one replica and ${other!.cache[block]} on the ` +
+        `other, though both are up to date and nothing is dirty`,
+    );
+  }
+}

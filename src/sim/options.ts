@@ -1,0 +1,121 @@
+/**
+ * What kind of world a seed makes. Each seed leaves some faults out altogether and draws the rest with
+ * weights of its own ("swarm testing", Groce et al. 2012): a world in which everything happens all
+ * the time never gets far enough for the rare things.
+ */
+
+import type { ReplicationProtocol } from "../config/types.ts";
+import { Chance } from "./chance.ts";
+
+/** Everything that may go wrong. */
+export const FAULTS = [
+  "kill",
+  "fuse",
+  "power",
+  "blackout",
+  "shutdown",
+  "isolate",
+  "split",
+  "oneWay",
+  "replicationCut",
+  "sessionReset",
+  "weather",
+  "pause",
+  "pauseMain",
+  "pauseWorker",
+  "slowDisk",
+  "diskError",
+  "move",
+  "standby",
+  "serviceDies",
+  "serviceFails",
+  "serviceHangs",
+  "voterLoss",
+] as const;
+
+/** One of {@linkcode FAULTS}. */
+export type FaultName = typeof FAULTS[number];
+
+/** A world, as its seed draws it. Durations in milliseconds. */
+export interface Options {
+  readonly seed: number;
+  /** How long things go wrong, before everything is mended. */
+  readonly duration: number;
+  readonly keepalive: number;
+  readonly deadtime: number;
+  /** Machines with a replica come first: always two; then others that may run groups, then witnesses. */
+  readonly runners: number;
+  readonly witnesses: number;
+  readonly links: number;
+  readonly blocks: number;
+  readonly protocol: ReplicationProtocol;
+  readonly volatileCache: boolean;
+  readonly soleBoot: boolean;
+  readonly afterPowerLoss: "wait" | "go";
+  readonly failback: "never" | "now";
+  /** Clocks run by up to this share fast or slow. */
+  readonly drift: number;
+  /** `none`: machines keep power; `single`: one at a time, when all is well; `many`: at any time. */
+  readonly power: "none" | "single" | "many";
+  readonly faultInterval: number;
+  readonly weights: Readonly<Record<FaultName, number>>;
+  readonly clients: number;
+  /** Requests that a client has under way at most. */
+  readonly depth: number;
+  readonly think: number;
+  /** Blocks that clients touch. */
+  readonly hotBlocks: number;
+  /** Messages pass through the codecs of the wire. */
+  readonly codecs: boolean;
+}
+
+/** Draws a world. */
+export function drawOptions(seed: number, duration: number): Options {
+  const chance = new Chance(seed ^ 0x5eed);
+  const keepalive = chance.pick([500, 1000, 1000, 2000]);
+  const deadtime = keepalive * chance.pick([4, 5, 5, 8]);
+  const power = chance.pick(["none", "none", "single", "many"] as const);
+  const protocol = chance.is(0.85) ? "C" : chance.pick(["A", "B"] as const);
+  const big = chance.is(0.06);
+  const weights = Object.fromEntries(
+    FAULTS.map((name) => [name, chance.is(0.45) ? chance.between(0.2, 1) : 0]),
+  ) as Record<FaultName, number>;
+  if (power === "none") weights.power = 0;
+  if (power !== "many") weights.blackout = 0;
+  if (weights.voterLoss > 0) weights.voterLoss *= 0.3;
+  if (weights.blackout > 0) weights.blackout *= 0.3;
+  const large = chance.is(0.05);
+  return {
+    seed,
+    duration,
+    keepalive,
+    deadtime,
+    runners: large ? 2 + chance.below(6) : chance.is(0.1) ? 3 : 2,
+    witnesses: large ? 1 + chance.below(8) : chance.is(0.1) ? 3 : 1,
+    links: chance.is(0.3) ? 2 : 1,
+    blocks: big ? 14 * 1024 : chance.pick([32, 64, 64, 1100]),
+    protocol,
+    volatileCache: power !== "none" || chance.is(0.5),
+    soleBoot: chance.is(0.2),
+    afterPowerLoss: power === "many" && chance.is(0.2) ? "go" : "wait",
+    failback: chance.is(0.3) ? "now" : "never",
+    drift: chance.is(0.6) ? 0.1 : chance.is(0.5) ? 0.01 : 0,
+    power,
+    faultInterval: deadtime * chance.pick([0.3, 1, 1, 2, 4]),
+    weights,
+    clients: 1 + chance.below(3),
+    depth: chance.pick([1, 1, 2, 4]),
+    think: deadtime * chance.pick([0.02, 0.05, 0.1, 0.3]),
+    hotBlocks: chance.pick([1, 2, 4, 8, 16]),
+    codecs: chance.is(0.06),
+  };
+}
+
+/** The options in one line, for a failure. */
+export function describeOptions(options: Options): string {
+  const { weights, ...rest } = options;
+  const faults = FAULTS.filter((name) => weights[name] > 0)
+    .map((name) => `${name}:${weights[name].toFixed(2)}`).join(" ");
+  const plain = Object.entries(rest).map(([key, value]) => `${key}=${value}`).join(" ");
+  return `${plain} faults=[${faults}]`;
+}

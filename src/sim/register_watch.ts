@@ -1,0 +1,109 @@
+/**
+ * Watches the registers from outside: a ballot carries one value, what is chosen forms one chain, and
+ * nobody takes for chosen what is not. Knows nothing of how the core decides.
+ */
+
+import type {
+  Ballot,
+  ClusterRecord,
+  GroupRecord,
+  Message,
+  Proposal,
+  VoterLogRecord,
+} from "../cluster/types.ts";
+import { Violation } from "./world.ts";
+
+type Value = Proposal["value"];
+
+interface Accepted {
+  readonly value: Value;
+  readonly text: string;
+  /** Voters, by the id of their state, that hold it durably. */
+  readonly by: Set<string>;
+}
+
+/** See the module comment. */
+export class RegisterWatch {
+  readonly #needed: number;
+  /** By register and ballot. */
+  readonly #accepted = new Map<string, Accepted>();
+  /** By register: version → value as text. */
+  readonly #chosen = new Map<string, Map<number, string>>();
+  readonly #newest = new Map<string, Value>();
+  /** By register and ballot. */
+  readonly #proposed = new Map<string, Proposal>();
+
+  /** @param voters how many voters there are */
+  constructor(voters: number) {
+    this.#needed = Math.floor(voters / 2) + 1;
+  }
+
+  /** The newest chosen record of a register; undefined: none is. */
+  newest(register: string): Value | undefined {
+    return this.#newest.get(register);
+  }
+
+  /** A voter made this durable. */
+  persisted(voterId: string, record: VoterLogRecord): void {
+    if (record.kind !== "accept") return;
+    const { value } = record.proposal;
+    const key = place(record.register, record.ballot);
+    let entry = this.#accepted.get(key);
+    if (entry === undefined) {
+      entry = { value, text: JSON.stringify(value), by: new Set() };
+      this.#accepted.set(key, entry);
+    } else if (entry.value !== value && entry.text !== JSON.stringify(value)) {
+      throw new Violation("register", `two values were accepted at ballot ${key}`);
+    }
+    entry.by.add(voterId);
+    if (entry.by.size === this.#needed) this.#choose(record.register, value, entry.text);
+  }
+
+  /** A message leaves: an ACCEPT's value stays the same whatever crashes in between. */
+  sent(body: Message): void {
+    if (body.type !== "ACCEPT") return;
+    const key = place(body.register, body.ballot);
+    const before = this.#proposed.get(key);
+    if (before === undefined) this.#proposed.set(key, body.proposal);
+    else if (before !== body.proposal && JSON.stringify(before) !== JSON.stringify(body.proposal)) {
+      throw new Violation("register", `ballot ${key} is used for two values`);
+    }
+  }
+
+  /** A node takes a record for chosen. */
+  claimed(register: string, record: GroupRecord | ClusterRecord): void {
+    const text = this.#chosen.get(register)?.get(record.version);
+    if (text === JSON.stringify(record)) return;
+    throw new Violation(
+      "register",
+      `version ${record.version} of ${register} is called known chosen and ` +
+        (text === undefined ? "is not chosen" : "another value is"),
+    );
+  }
+
+  #choose(register: string, value: Value, text: string): void {
+    let chain = this.#chosen.get(register);
+    if (chain === undefined) {
+      chain = new Map();
+      this.#chosen.set(register, chain);
+    }
+    const { version } = value;
+    const before = chain.get(version);
+    if (before === text) return;
+    if (before !== undefined) {
+      throw new Violation("register", `two values are chosen as version ${version} of ${register}`);
+    }
+    if (version > 1 && !chain.has(version - 1)) {
+      throw new Violation(
+        "register",
+        `version ${version} of ${register} is chosen, the one before it is not`,
+      );
+    }
+    chain.set(version, text);
+    this.#newest.set(register, value);
+  }
+}
+
+function place(register: string, { n, node, incarnation }: Ballot): string {
+  return `${register} ${n}.${node}.${incarnation}`;
+}

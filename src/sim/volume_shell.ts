@@ -1,0 +1,153 @@
+/**
+ * The main thread's side of a simulated volume: orders go through a pipe, reports and answers come
+ * back by messages, the lease through shared memory; as the daemon's volumes do it.
+ */
+
+import type { GroupRecord, VolumeRecord } from "../cluster/types.ts";
+import type { VolumeAsk, VolumeOrder, VolumeReport } from "../volume/types.ts";
+import type { Agent } from "./agent.ts";
+import { VOLUME } from "./configuration.ts";
+import { DataPlane } from "./data_plane.ts";
+import type { Disk } from "./disk.ts";
+
+/** Milliseconds between the threads, at most. */
+const BETWEEN_THREADS = 0.5;
+
+/** See the module comment. */
+export class VolumeShell {
+  readonly agent: Agent;
+  readonly #disk: Disk;
+  plane: DataPlane | null = null;
+  /** Shared memory: written here, read there. */
+  leaseCell = { epoch: 0, until: 0 };
+  #report: VolumeReport | null = null;
+  #promotion: { resolve(): void; reject(reason: string): void } | null = null;
+  #demotion: ((clean: boolean) => void) | null = null;
+  #closed: (() => void) | null = null;
+  #ordersUntil = 0;
+  #messagesUntil = 0;
+
+  constructor(agent: Agent, disk: Disk) {
+    this.agent = agent;
+    this.#disk = disk;
+  }
+
+  /** Starts the volume's thread. */
+  open(): void {
+    const { machine } = this.agent;
+    this.#later("orders", () => {
+      const plane = new DataPlane(this, machine, this.#disk);
+      machine.onWorker(() => {
+        plane.open();
+        this.plane = plane;
+      });
+    });
+  }
+
+  /** Passes an order on. */
+  order(order: VolumeOrder): void {
+    this.#later("orders", () => this.plane?.turn(() => this.plane!.order(order)));
+  }
+
+  /** The lease of the volume's group. */
+  lease(epoch: number, until: number): void {
+    const rounded = until === Infinity ? until : Math.floor(until * 1000) / 1000;
+    this.leaseCell = { epoch, until: rounded };
+    this.#later("orders", () => this.plane?.turn(() => {}));
+  }
+
+  /** Makes the replica Primary; one of the callbacks is called, unless another order comes first. */
+  promote(
+    { epoch, version }: GroupRecord,
+    lineage: string,
+    record: VolumeRecord,
+    resolve: () => void,
+    reject: (reason: string) => void,
+  ): void {
+    if (this.plane === null) return reject(`volume ${VOLUME}: it is not open yet`);
+    this.#promotion = { resolve, reject };
+    this.order({ type: "promote", epoch, version, lineage, record });
+  }
+
+  /** Makes it Secondary. */
+  demote(forced: boolean, done: (clean: boolean) => void): void {
+    if (this.plane === null) return done(false);
+    this.#demotion = done;
+    this.order({ type: "demote", forced });
+  }
+
+  /** Why it is no running resource; null: it is one. */
+  illness(): string | null {
+    if (this.#report?.role !== "Primary") return "it is not Primary";
+    return this.#report.disk === "Diskless" ? "its disk failed" : null;
+  }
+
+  /** Ends it in order. */
+  close(ended: () => void): void {
+    this.#closed = ended;
+    const { machine } = this.agent;
+    if (this.plane === null) return ended();
+    this.order({ type: "close" });
+    machine.world.schedule.after(8000 / machine.rate, () => {
+      this.plane?.end(false);
+      ended();
+    });
+  }
+
+  /** The agent was killed. */
+  crashed(power: boolean): void {
+    this.plane?.end(power);
+  }
+
+  /** A message from the volume's thread. */
+  post(action: () => void): void {
+    this.#later("messages", () => this.agent.machine.onMain(action));
+  }
+
+  /** The volume's state changed. */
+  reported(report: VolumeReport): void {
+    this.post(() => {
+      this.#report = report;
+      this.agent.dispatch({ type: "replica", volume: VOLUME, report });
+    });
+  }
+
+  /** The volume asks, or answers an order. */
+  asked(ask: VolumeAsk): void {
+    switch (ask.type) {
+      case "promoted":
+        this.agent.machine.world.history.promoted(this.agent.machine.world.now);
+        this.#promotion?.resolve();
+        this.#promotion = null;
+        return;
+      case "promoteFailed":
+        this.#promotion?.reject(`volume ${VOLUME}: ${ask.reason}`);
+        this.#promotion = null;
+        return;
+      case "demoted":
+        this.#demotion?.(ask.clean);
+        this.#demotion = null;
+        return;
+      case "closed":
+        this.#closed?.();
+        return;
+      default:
+        this.agent.dispatch({ ...ask, volume: VOLUME });
+    }
+  }
+
+  /** In the order of asking, after the time that passes between threads. */
+  #later(way: "orders" | "messages", action: () => void): void {
+    const { machine } = this.agent;
+    const { schedule, chance, now } = machine.world;
+    const at = Math.max(
+      now + chance.between(0, BETWEEN_THREADS),
+      way === "orders" ? this.#ordersUntil : this.#messagesUntil,
+    );
+    if (way === "orders") this.#ordersUntil = at;
+    else this.#messagesUntil = at;
+    schedule.after(at - now, () => {
+      if (machine.agent === this.agent) action();
+    });
+  }
+}

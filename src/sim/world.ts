@@ -1,0 +1,87 @@
+/** What all parts of a simulated world share: time, chance, its machines, what is watched. */
+
+import type { Note } from "../cluster/types.ts";
+import type { Config } from "../config/types.ts";
+import { Chance } from "./chance.ts";
+import type { History } from "./history.ts";
+import type { Machine } from "./machine.ts";
+import type { Network } from "./network.ts";
+import type { Options } from "./options.ts";
+import type { RegisterWatch } from "./register_watch.ts";
+import { Schedule } from "./schedule.ts";
+
+/** A promise was broken. The message says which, where and when. */
+export class Violation extends Error {
+  override readonly name = "Violation";
+
+  /** @param promise the short name of what was promised, such as `P3` */
+  constructor(readonly promise: string, message: string, cause?: unknown) {
+    super(`${promise}: ${message}`, cause === undefined ? undefined : { cause });
+  }
+}
+
+/** Receives one line of the timeline. */
+export type Trace = (line: string) => void;
+
+/** See the module comment. Parts are set once by whoever builds the world. */
+export class World {
+  readonly schedule = new Schedule();
+  readonly options: Options;
+  readonly config: Config;
+  readonly machines: Machine[] = [];
+  /** Draws of network, disks and other latencies. */
+  readonly chance: Chance;
+  readonly trace: Trace | null;
+  network!: Network;
+  history!: History;
+  registers!: RegisterWatch;
+
+  constructor(options: Options, config: Config, chance: Chance, trace: Trace | null) {
+    this.options = options;
+    this.config = config;
+    this.chance = chance;
+    this.trace = trace;
+  }
+
+  /** Milliseconds since the beginning. */
+  get now(): number {
+    return this.schedule.now;
+  }
+
+  /** The machine of this name. */
+  machine(name: string): Machine {
+    const machine = this.machines.find((each) => each.name === name);
+    if (machine === undefined) throw new Error(`no machine is called ${name}`);
+    return machine;
+  }
+
+  /** A line of the timeline. `text` is made only if somebody reads it. */
+  say(who: string, text: () => string): void {
+    this.trace?.(`${this.now.toFixed(1).padStart(10)}  ${who.padEnd(4)}  ${text()}`);
+  }
+
+  /** A note of a core or a volume as a line of the timeline. */
+  note(who: string, note: Note): void {
+    if (this.trace === null) return;
+    const known = Object.entries(note.known).map(([key, value]) => `${key}=${value}`).join(" ");
+    this.say(who, () => `[${note.rule}] ${note.text} {${known}}`);
+  }
+
+  /** Whether two machines serve the same group: at most one may. Asked after every change. */
+  checkOneOwner(): void {
+    for (const { name } of this.config.groups) {
+      let first: Machine | null = null;
+      for (const machine of this.machines) {
+        if (!machine.holdsAddress(name)) continue;
+        if (first !== null) {
+          throw new Violation(
+            "P3",
+            `${first.name} and ${machine.name} both hold the address of ${name} at ` +
+              `${this.now.toFixed(1)} ms`,
+          );
+        }
+        first = machine;
+      }
+    }
+  }
+}
