@@ -175,13 +175,13 @@ export class Runner {
   }
 
   #takeSuspend(): void {
-    if (this.#goal === "down") return;
-    this.#suspended = true;
     this.#slots.forEach((slot, resource) => {
       // What failed, or hangs in its stop, may still be there.
       const there = slot.state !== "stopped" || slot.operation?.action === "start";
       if (there && slot.config.suspends) this.#effects.push({ type: "suspend", resource });
     });
+    if (this.#goal === "down") return;
+    this.#suspended = true;
     for (const slot of this.#slots) this.#dropMonitor(slot, "the group is frozen");
   }
 

@@ -24,6 +24,10 @@ export function complaint(world: World): string | null {
   }
   for (const { name } of world.config.groups) {
     if (ownerOf(world, name) === null) return `nobody runs ${name}`;
+    for (const { agent, name: voter } of world.machines) {
+      if (agent!.state.acceptor.accepted.has(`group:${name}`)) continue;
+      return `the voter of ${voter} holds nothing about ${name}`;
+    }
   }
   const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
   const members = Object.values(record?.volumes ?? {})[0]?.upToDate.length ?? 0;
