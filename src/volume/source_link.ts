@@ -460,6 +460,7 @@ export class SourceLink implements Replication, MemberLink {
 
   /** A frame that is not answered in time means that the replica's disk or the link hangs. */
   #watch(): void {
+    if (this.#table.inUse === 0) return;
     const { now, init } = this.#context;
     for (const op of this.#table.ops) {
       if (
