@@ -72,11 +72,11 @@ export interface Options {
 /** Draws a world. */
 export function drawOptions(seed: number, duration: number): Options {
   const chance = new Chance(seed ^ 0x5eed);
-  const keepalive = chance.pick([500, 1000, 1000, 2000]);
+  const keepalive = chance.pick([1000, 2000, 2000]);
   const deadtime = keepalive * chance.pick([4, 5, 5, 8]);
   const power = chance.pick(["none", "none", "single", "many"] as const);
   const protocol = chance.is(0.85) ? "C" : chance.pick(["A", "B"] as const);
-  const big = chance.is(0.06);
+  const big = chance.is(0.04);
   const weights = Object.fromEntries(
     FAULTS.map((name) => [name, chance.is(0.45) ? chance.between(0.2, 1) : 0]),
   ) as Record<FaultName, number>;
@@ -84,7 +84,7 @@ export function drawOptions(seed: number, duration: number): Options {
   if (power !== "many") weights.blackout = 0;
   if (weights.voterLoss > 0) weights.voterLoss *= 0.3;
   if (weights.blackout > 0) weights.blackout *= 0.3;
-  const large = chance.is(0.05);
+  const large = chance.is(0.03);
   return {
     seed,
     duration,
@@ -105,9 +105,9 @@ export function drawOptions(seed: number, duration: number): Options {
     weights,
     clients: 1 + chance.below(3),
     depth: chance.pick([1, 1, 2, 4]),
-    think: deadtime * chance.pick([0.02, 0.05, 0.1, 0.3]),
+    think: deadtime * chance.pick([0.05, 0.1, 0.2, 0.5]),
     hotBlocks: chance.pick([1, 2, 4, 8, 16]),
-    codecs: chance.is(0.06),
+    codecs: chance.is(0.03),
   };
 }
 
