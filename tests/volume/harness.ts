@@ -3,6 +3,8 @@
  * of it driven by one scheduler, so that a run is a function of its seed.
  */
 
+import { Connection, FakeNode, type Message } from "./fake_node.ts";
+import { BLOCK, FakeDisk, Random } from "./fake_disk.ts";
 import { type Geometry, geometry } from "../../src/volume/metadata/layout.ts";
 import { formatMetadata } from "../../src/volume/metadata/format.ts";
 import { openVolume, type Volume } from "../../src/volume/volume.ts";
@@ -14,9 +16,7 @@ import {
   type VolumeAsk,
   type VolumeInit,
   type VolumeIo,
-  type VolumeReport,
 } from "../../src/volume/types.ts";
-import type { Note } from "../../src/cluster/types.ts";
 import type { ReplicationProtocol } from "../../src/config/types.ts";
 import {
   carriesData,
@@ -28,71 +28,6 @@ import {
   REPLICATION_HEADER_BYTES,
 } from "../../src/wire/replication.ts";
 
-/** Bytes of a block. */
-export const BLOCK = 4096;
-
-/** A deterministic generator (mulberry32). */
-export class Random {
-  #state: number;
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-  /** In [0, 1). */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  }
-  /** A whole number below `n`. */
-  below(n: number): number {
-    return Math.floor(this.next() * n);
-  }
-  /** True with probability `p`. */
-  chance(p: number): boolean {
-    return this.next() < p;
-  }
-}
-
-/** One value per block: that of the write that last touched it; 0: never written. */
-export class FakeDisk {
-  readonly cache = new Map<number, number>();
-  readonly stable = new Map<number, number>();
-  readonly volatileCache: boolean;
-  metadata: Uint8Array;
-  /** errno for every data write, and every read, from now on. */
-  writeError = 0;
-  readError = 0;
-  discardError = 0;
-
-  constructor(metadata: Uint8Array, volatileCache: boolean) {
-    this.metadata = metadata;
-    this.volatileCache = volatileCache;
-  }
-  get(block: number): number {
-    return this.cache.get(block) ?? 0;
-  }
-  write(block: number, value: number, durable: boolean): void {
-    this.cache.set(block, value);
-    if (durable || !this.volatileCache) this.stable.set(block, value);
-  }
-  /** Loses some of what was not stable: true if anything was lost. */
-  losePower(random: Random): boolean {
-    let lost = false;
-    for (const [block, value] of this.cache) {
-      if ((this.stable.get(block) ?? 0) === value) continue;
-      if (random.chance(0.6)) {
-        lost = true;
-        this.cache.set(block, this.stable.get(block) ?? 0);
-      } else {
-        this.stable.set(block, value);
-      }
-    }
-    return lost;
-  }
-}
-
 /** Something that will happen. */
 interface Pending {
   readonly what: string;
@@ -100,50 +35,6 @@ interface Pending {
   readonly run: () => void;
   /** For disk I/O: what a crash does to it. */
   readonly crash?: (power: boolean) => void;
-}
-
-interface Message {
-  readonly control?: Uint8Array;
-  readonly header?: Uint8Array;
-  readonly values?: readonly number[];
-}
-
-/** A connection; `queues[n]` is what goes to node n. */
-class Connection {
-  readonly dialer: number;
-  readonly queues: [Message[], Message[]] = [[], []];
-  readonly ended: [boolean, boolean] = [false, false];
-  constructor(dialer: number) {
-    this.dialer = dialer;
-  }
-}
-
-/** A node of the world. */
-export class FakeNode {
-  readonly index: number;
-  readonly name: string;
-  readonly replicaId: string;
-  disk: FakeDisk;
-  volume: Volume | null = null;
-  report: VolumeReport | null = null;
-  /** Counts runs: what belongs to an earlier one is not delivered. */
-  life = 0;
-  boots = 0;
-  connection: Connection | null = null;
-  dialing = 0;
-  readonly buffers = new Map<number, number[]>();
-  readonly notes: Note[] = [];
-  readonly asks: VolumeAsk[] = [];
-
-  constructor(index: number, disk: FakeDisk) {
-    this.index = index;
-    this.name = index === 0 ? "alpha" : "beta";
-    this.replicaId = index === 0 ? "aaaaaaaa" : "bbbbbbbb";
-    this.disk = disk;
-  }
-  get peer(): number {
-    return 1 - this.index;
-  }
 }
 
 /** How the world is made. */
@@ -155,7 +46,6 @@ export interface WorldOptions {
   readonly protocol?: ReplicationProtocol;
   readonly blank?: "zero" | "unknown";
   readonly timeout?: number;
-  /** Buffers for resync and received frames, per node; fewer make `acquire` fail. */
   readonly soleBoot?: boolean;
 }
 

@@ -18,7 +18,7 @@ import {
   SUPERBLOCK_OFFSETS,
 } from "../../src/volume/metadata/layout.ts";
 import { encodeSuperblock } from "../../src/volume/metadata/superblock.ts";
-import { Random } from "./harness.ts";
+import { Random } from "./fake_disk.ts";
 
 const TIB = 2 ** 40;
 const INIT: FormatInit = {

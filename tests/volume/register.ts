@@ -5,7 +5,8 @@
 
 import type { VolumeAsk } from "../../src/volume/types.ts";
 import { readMetadata } from "../../src/volume/metadata/format.ts";
-import type { FakeNode, Request, World } from "./harness.ts";
+import type { FakeNode } from "./fake_node.ts";
+import type { Request, World } from "./harness.ts";
 
 /** The group's record, as far as one volume goes. */
 export interface Register {
