@@ -148,16 +148,17 @@ export class Cluster {
     return epoch;
   }
 
-  /** Waits until the first `size` bytes of both backing files are the same. */
-  async waitForSameData(): Promise<void> {
-    const bytes = String(this.size);
-    await this.until("the data of both replicas are identical", async () => {
-      const files = [this.alpha.disk, this.beta.disk];
-      const { success } = await new Deno.Command("cmp", {
-        args: ["--quiet", `--bytes=${bytes}`, ...files],
-      }).output();
-      return success;
-    });
+  /** Whether the data of both replicas, the first bytes of their backing files, are the same. */
+  async sameData(): Promise<boolean> {
+    const { success } = await new Deno.Command("cmp", {
+      args: ["--quiet", `--bytes=${this.size}`, this.alpha.disk, this.beta.disk],
+    }).output();
+    return success;
+  }
+
+  /** Waits for {@linkcode sameData}. */
+  waitForSameData(): Promise<void> {
+    return this.until("the data of both replicas are identical", () => this.sameData());
   }
 
   /** Waits for a condition; fails with `what` when it does not come. */
