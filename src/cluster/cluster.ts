@@ -9,7 +9,8 @@
  * - `acceptor.ts`, `register.ts`: one CASPaxos register per group and one for the cluster, with the
  *   voter's side and the proposer's; `voters.ts`: under which voters; `quorum.ts`: what a quorum is;
  * - `lease.ts`: until when an owner may serve; `heartbeat.ts`: how it asks and is granted;
- * - `ownership.ts` (with `fitness.ts`, `first_take.ts`, `facts.ts`): who shall own a group, and why;
+ * - `ownership.ts` (with `candidates.ts`, `fitness.ts`, `first_take.ts`, `facts.ts`): who shall own
+ *   a group, and why;
  * - `group.ts`: the life of a group on this node; `drafts.ts`, `members.ts`: the records it goes through;
  * - `operator.ts`: standby, move, cleanup; `view.ts`: all of it as plain data.
  *
@@ -32,15 +33,13 @@ import { handlePause } from "./pause.ts";
 import { countVotes } from "./quorum.ts";
 import { createRandom, nextBetween } from "./random.ts";
 import {
-  createRegister,
   handleAccepted,
   handleMinted,
   handlePromise,
   handleRefused,
-  type Outcome,
-  type Register,
   tickRegister,
 } from "./register.ts";
+import { createRegister, type Outcome, type Register } from "./register_state.ts";
 import { beginShutdown, driveShutdown } from "./shutdown.ts";
 import {
   type ClusterInit,

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import type { Group } from "./group_state.ts";
-import type { Change, Draft } from "./register.ts";
+import type { Change, Draft } from "./register_state.ts";
 import { type ClusterState, knownCluster } from "./state.ts";
 import type { Ballot, GroupRecord, Proposal, Takes, VolumeRecord } from "./types.ts";
 

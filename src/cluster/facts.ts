@@ -65,6 +65,7 @@ export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
     maintenance: cluster?.maintenance ?? false,
     serving: isServing(group),
     freeFor: freeSince === null ? null : now - freeSince,
+    waitedFor: group.waiting === null ? 0 : now - group.waiting.since,
     booting: isBooting(state),
     initdeadPassed: now - state.startedAt >= timing.initdead,
     delayPerRank: 2 * timing.keepalive,

@@ -7,7 +7,8 @@
  */
 
 import type { VolumeConfig } from "../config/types.ts";
-import { type Decision, type OwnershipInput, rankCandidates } from "./ownership.ts";
+import { rankCandidates } from "./candidates.ts";
+import type { Decision, OwnershipInput } from "./ownership.ts";
 
 /** Decides whether this node makes the first record of the group. */
 export function firstTake(input: OwnershipInput): Decision {
@@ -48,7 +49,7 @@ export function firstTake(input: OwnershipInput): Decision {
   if (input.booting) {
     return wait("booting", "Some nodes have not been heard since the start");
   }
-  if (rank > 0 && (input.freeFor ?? 0) < rank * input.delayPerRank) {
+  if (rank > 0 && input.waitedFor < rank * input.delayPerRank) {
     return { ...wait("after-you", `${first} may take the group first`), to: first };
   }
   return {

@@ -12,7 +12,8 @@ import { addVote, dropLease, holdsLease, updateLease } from "./lease.ts";
 import { nextMemberChange } from "./members.ts";
 import { decide, type Decision } from "./ownership.ts";
 import { countVotes } from "./quorum.ts";
-import { type Change, isFree, needsRead, type Outcome, startChange } from "./register.ts";
+import { isFree, needsRead, startChange } from "./register.ts";
+import type { Change, Outcome } from "./register_state.ts";
 import { type ClusterState, emit, note } from "./state.ts";
 import type { ClusterEvent, GroupRecord } from "./types.ts";
 import { electorateFor } from "./voters.ts";
@@ -40,6 +41,11 @@ function decideNow(state: ClusterState, group: Group): Decision {
   if (group.phase === "stopping" || group.phase === "releasing") return group.decision;
   const decision = decide(gatherFacts(state, group));
   group.decision = decision;
+  const first = decision.why.rule === "after-you" ? decision.to : undefined;
+  if (first === undefined) {
+    // Once the wait is over the take must not begin it anew.
+    if (decision.action !== "take") group.waiting = null;
+  } else if (group.waiting?.on !== first) group.waiting = { on: first, since: state.now };
   const { action, why } = decision;
   const key = `${action} ${why.rule} ${decision.to ?? ""}`;
   if (key !== group.notedDecision) {

@@ -69,6 +69,8 @@ export interface Group {
   /** Newest version given in a `record` effect. */
   emittedVersion: number;
   decision: Decision;
+  /** The candidate that goes before this node, and since when it has been let go first. */
+  waiting: { readonly on: string; readonly since: number } | null;
   /** Of the last note about a decision, so that each is said once. */
   notedDecision: string;
 }
@@ -105,6 +107,7 @@ export function createGroup(
       action: "wait",
       why: { rule: "unread", text: "The group's record has not been read yet", known: {} },
     },
+    waiting: null,
     notedDecision: "",
   };
 }

@@ -7,7 +7,7 @@ import { seeMembers } from "./members.ts";
 import type { Peer } from "./membership.ts";
 import { nextBetween } from "./random.ts";
 import { broadcast, type ClusterState } from "./state.ts";
-import type { Register } from "./register.ts";
+import type { Register } from "./register_state.ts";
 import type { Ballot, Heartbeat, NodeRun, RegisterName } from "./types.ts";
 
 /** Whether a heartbeat is due: each keepalive, or earlier when something changed. */

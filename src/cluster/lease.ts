@@ -185,6 +185,11 @@ function lostAt(
       const own = state.acceptor.granted.get(group.config.name);
       return own && sameRun(own.grant, owner) ? own.at : undefined;
     }
+    if (node === owner.node) {
+      // Its vote for itself travels in no frame; whoever asks gives it.
+      const asks = peer.heartbeat?.asks[group.config.name] === record.epoch;
+      return asks && peer.lastHeard !== null ? peer.lastHeard : undefined;
+    }
     const seen = group.seenGrants.get(node);
     return seen && sameRun(seen.run, owner) && seen.epoch === record.epoch ? seen.at : undefined;
   });

@@ -9,7 +9,7 @@
 import { growChange, plainChange, shrinkChange } from "./drafts.ts";
 import { type Group, isServing, type MemberRequest } from "./group_state.ts";
 import { isAlive, type Peer } from "./membership.ts";
-import type { Change } from "./register.ts";
+import type { Change } from "./register_state.ts";
 import { type ClusterState, note } from "./state.ts";
 import type { ClusterEvent, GroupRecord, Heartbeat } from "./types.ts";
 

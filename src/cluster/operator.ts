@@ -6,9 +6,10 @@
 import { plainChange } from "./drafts.ts";
 import { gatherFacts, knownGroup } from "./facts.ts";
 import type { Group } from "./group_state.ts";
-import { rankCandidates } from "./ownership.ts";
+import { rankCandidates } from "./candidates.ts";
 import { countVotes } from "./quorum.ts";
-import { type Change, isFree, needsRead, startChange } from "./register.ts";
+import { isFree, needsRead, startChange } from "./register.ts";
+import type { Change } from "./register_state.ts";
 import { type ClusterState, emit, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, OperatorCommand, RegisterName } from "./types.ts";
 import { electorateFor } from "./voters.ts";

@@ -6,8 +6,8 @@
 
 import type { GroupConfig, VolumeConfig } from "../config/types.ts";
 import { sameRun } from "./ballot.ts";
+import { rankCandidates, type Ranked } from "./candidates.ts";
 import { firstTake } from "./first_take.ts";
-import { replicaFitness } from "./fitness.ts";
 import type { AgentPhase, GroupRecord, NodeRun, ReplicaHealth } from "./types.ts";
 
 /** What is known about one configured node, this one included. */
@@ -41,6 +41,8 @@ export interface OwnershipInput {
   readonly serving: boolean;
   /** Milliseconds for which the group has had no owner that may still hold a lease; null: it has. */
   readonly freeFor: number | null;
+  /** Milliseconds since this node began to wait for the candidate that is first now. */
+  readonly waitedFor: number;
   /** Not all nodes were heard yet and initdead has not passed. */
   readonly booting: boolean;
   readonly initdeadPassed: boolean;
@@ -89,46 +91,6 @@ function none(rule: string, text: string, known: Reason["known"] = {}): Decision
 
 function wait(rule: string, text: string, known: Reason["known"] = {}): Decision {
   return { action: "wait", why: { rule, text, known } };
-}
-
-/** A candidate and what speaks against it now; null: nothing. */
-export interface Ranked {
-  readonly node: string;
-  readonly against: string | null;
-}
-
-/** Nodes that could run the group, most wanted first, each with what speaks against it now. */
-export function rankCandidates(
-  input: OwnershipInput,
-): Ranked[] {
-  return candidateOrder(input.group, input.record).map((node) => {
-    const facts = input.nodes.find((each) => each.node === node);
-    return { node, against: facts ? objection(input, facts) : "is not in the configuration" };
-  });
-}
-
-/** The operator's choice, then `prefer`, then the other candidates in file order. */
-function candidateOrder(group: GroupConfig, record: GroupRecord | null): string[] {
-  const wanted = record?.wanted === undefined ? [] : [record.wanted];
-  const all = [...wanted, ...group.prefer, ...group.candidates];
-  return all.filter((node, index) =>
-    group.candidates.includes(node) && all.indexOf(node) === index
-  );
-}
-
-/** What keeps a node from taking the group now, as the end of a sentence about it; null: nothing. */
-export function objection(input: OwnershipInput, facts: NodeFacts): string | null {
-  if (!facts.alive) return "is not heard";
-  if (facts.phase === null) return "has not said how it is";
-  if (facts.phase === "stopping") return "is stopping";
-  if (facts.standby) return "is in standby";
-  if (facts.failed !== null) return `failed the group (${facts.failed})`;
-  if (input.record === null) return null;
-  for (const volume of input.volumes) {
-    const against = replicaFitness(input, input.record, volume, facts);
-    if (against !== null) return against;
-  }
-  return null;
 }
 
 function decideAsOwner(input: OwnershipInput): Decision {
@@ -194,7 +156,7 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
   if (input.booting && record.owner?.node !== self.node) {
     return wait("booting", "Some nodes have not been heard since the start", known);
   }
-  if (rank > 0 && (freeFor ?? 0) < rank * input.delayPerRank) {
+  if (rank > 0 && input.waitedFor < rank * input.delayPerRank) {
     return { ...wait("after-you", `${first} may take the group first`, known), to: first };
   }
   const from = record.owner === null

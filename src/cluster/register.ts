@@ -12,7 +12,8 @@ import { compareBallots, formatBallot, sameBallot } from "./ballot.ts";
 import { isAlive } from "./membership.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
 import { nextBetween } from "./random.ts";
-import { type ClusterState, emit, isClusterRecord, type Known, note, sendTo } from "./state.ts";
+import type { Attempt, Change, Electorate, Found, Outcome, Register } from "./register_state.ts";
+import { type ClusterState, emit, isClusterRecord, note, sendTo } from "./state.ts";
 import type {
   Accepted,
   Ballot,
@@ -22,121 +23,7 @@ import type {
   Proposal,
   Refused,
   RegisterName,
-  Takes,
-  Voter,
 } from "./types.ts";
-
-/** A value with the generations that must be durable here before its ACCEPT may leave. */
-export interface Draft {
-  readonly proposal: Proposal;
-  readonly mints: readonly { readonly volume: string; readonly generation: string }[];
-}
-
-/** A compare-and-set on the known-chosen version. */
-export interface Change {
-  /** For notes and outcomes: `take`, `release`, `shrink`, … */
-  readonly purpose: string;
-  /** 0: the register is empty. */
-  readonly baseVersion: number;
-  /** Announced in PREPARE. */
-  readonly takes?: Takes;
-  /** Called once per attempt, when the majority of promises showed the base. */
-  readonly draft: (ballot: Ballot) => Draft;
-}
-
-/** The voters an operation is made under. */
-export interface Electorate {
-  readonly voters: readonly Voter[];
-  readonly votersVersion: number;
-  /** Votes that make a quorum: a majority; everybody for the first record. */
-  readonly needed: number;
-}
-
-type Phase = "prepare" | "mint" | "accept";
-type Found = { readonly ballot: Ballot; readonly proposal: Proposal } | null;
-
-/** One ballot of one operation. */
-export interface Attempt {
-  /** null: a read. */
-  readonly change: Change | null;
-  readonly ballot: Ballot;
-  readonly electorate: Electorate;
-  readonly startedAt: number;
-  phase: Phase;
-  /** Newest sending of the present phase's message, for retransmission. */
-  sentAt: number;
-  /** First sending of the ACCEPT: a lease that rests on it is dated here. */
-  acceptSentAt: number;
-  readonly promises: Map<string, Found>;
-  /** Promised, but hold nothing and cannot tell whether they should. */
-  readonly blank: Set<string>;
-  readonly refused: Map<string, Refused["why"]>;
-  readonly accepted: Set<string>;
-  /** Ids that accepted but are voters only in the proposed value. */
-  readonly acceptedNew: Set<string>;
-  proposal: Proposal | null;
-  /** The proposal is the change itself, not the completion of another's value. */
-  own: boolean;
-  readonly minting: Set<string>;
-}
-
-/** How an operation ended. */
-export interface Outcome {
-  readonly register: RegisterName;
-  /** null: a read. */
-  readonly purpose: string | null;
-  /**
-   * `chosen`: the change is known chosen. `read`: the register is known; a change on an older version
-   * ends so as well. `failed`: nothing is known; `why` says what stood in the way.
-   */
-  readonly result: "chosen" | "read" | "failed";
-  readonly why?: "ballot" | "votersVersion" | "granted" | "restarted" | "noState" | "timeout";
-  /** For `chosen`: who accepted, and when the ACCEPT was first sent. */
-  readonly acceptedBy?: readonly string[];
-  readonly acceptSentAt?: number;
-  /** For `failed` completions of a value that takes a group: from whom. */
-  readonly refusedTakes?: Takes;
-}
-
-/** What this node knows and does about one register. */
-export interface Register {
-  readonly name: RegisterName;
-  known: Known | null;
-  /** When the newest operation began that showed what is chosen; -Infinity: none has. */
-  confirmedAt: number;
-  /** Newest version that a peer says is chosen. */
-  heardVersion: number;
-  doubt: boolean;
-  wantRead: boolean;
-  /** The next read writes back in any case, so that every voter holds the record. */
-  forceWriteBack: boolean;
-  attempt: Attempt | null;
-  /** No operation starts before. */
-  notBefore: number;
-  failures: number;
-  /** Highest n seen in any ballot. */
-  maxN: number;
-  /** Voters whose promise led to a value that was refused: left out where others suffice. */
-  readonly leaveOut: Set<string>;
-}
-
-/** A register of which nothing is known yet: it wants a read. */
-export function createRegister(name: RegisterName): Register {
-  return {
-    name,
-    known: null,
-    confirmedAt: -Infinity,
-    heardVersion: 0,
-    doubt: false,
-    wantRead: true,
-    forceWriteBack: false,
-    attempt: null,
-    notBefore: 0,
-    failures: 0,
-    maxN: 0,
-    leaveOut: new Set(),
-  };
-}
 
 /** Whether a read has to come before any decision. */
 export function needsRead(register: Register): boolean {
@@ -284,8 +171,10 @@ export function handleRefused(state: ClusterState, from: string, message: Refuse
   }
   attempt.refused.set(from, message.why);
   if (canStillCount(state, attempt) < attempt.electorate.needed) {
-    fail(state, register, attempt, commonReason(attempt));
+    return fail(state, register, attempt, commonReason(attempt));
   }
+  // A promise that was spared may be all there is.
+  if (attempt.phase === "prepare") evaluatePromises(state, register, attempt);
 }
 
 /** Voters that have answered or may still answer: a dead one is not worth the time-out. */
@@ -330,14 +219,12 @@ function evaluatePromises(state: ClusterState, register: Register, attempt: Atte
   const allBlank = promises.size + blank.size === voters.length &&
     [...promises.values()].every((found) => found === null);
   if (promises.size < needed && !allBlank) {
-    if (voters.length - attempt.refused.size - blank.size < needed && blank.size > 0) {
-      if (promises.size + blank.size + attempt.refused.size === voters.length) {
-        fail(state, register, attempt, "noState");
-      }
-    }
+    const answers = promises.size + blank.size + attempt.refused.size;
+    if (answers === voters.length) fail(state, register, attempt, "noState");
     return;
   }
-  const counted = countedPromises(register, attempt);
+  const counted = countedPromises(state, register, attempt);
+  if (counted === null) return;
   let highest: Found = null;
   for (const found of counted) {
     if (found && (!highest || compareBallots(found.ballot, highest.ballot) > 0)) highest = found;
@@ -360,11 +247,26 @@ function evaluatePromises(state: ClusterState, register: Register, attempt: Atte
   beginAccept(state, register, attempt);
 }
 
-/** The promises to go by: all, or without those whose value was refused where enough remain. */
-function countedPromises(register: Register, attempt: Attempt): Found[] {
-  const others = [...attempt.promises].filter(([node]) => !register.leaveOut.has(node));
-  const chosen = others.length >= attempt.electorate.needed ? others : [...attempt.promises];
-  return chosen.map(([, found]) => found);
+/**
+ * The promises to go by: without those whose value was refused, where the others suffice. null: those
+ * do not suffice yet, and more may come.
+ */
+function countedPromises(
+  state: ClusterState,
+  register: Register,
+  attempt: Attempt,
+): Found[] | null {
+  const { promises, refused, blank, electorate: { voters, needed } } = attempt;
+  const spared = (node: string) => !register.leaveOut.has(node);
+  const others = [...promises].filter(([node]) => spared(node));
+  if (others.length >= needed) return others.map(([, found]) => found);
+  const awaited = voters.filter(({ node }) => {
+    const peer = state.membership.peers.get(node);
+    return spared(node) && peer !== undefined && isAlive(peer) && !promises.has(node) &&
+      !refused.has(node) && !blank.has(node);
+  });
+  if (others.length + awaited.length >= needed) return null;
+  return [...promises.values()];
 }
 
 function beginDraft(
@@ -438,7 +340,8 @@ function settle(
   const before = register.known?.record?.version ?? 0;
   const version = record?.version ?? 0;
   register.failures = 0;
-  register.leaveOut.clear();
+  // A half-made value stays where it is until a newer one replaces it.
+  if (version > before) register.leaveOut.clear();
   register.doubt = false;
   register.wantRead = false;
   register.forceWriteBack = false;
@@ -518,6 +421,17 @@ function isImpossible(attempt: Attempt): boolean {
   return attempt.electorate.voters.length - lost < attempt.electorate.needed;
 }
 
+/**
+ * Whether a refused attempt is not worth waiting for: those who may still answer are too few, or they
+ * have been silent for a keepalive. Only a PREPARE is given up so early, as it leaves no doubt behind.
+ */
+function isHopeless(state: ClusterState, attempt: Attempt, keepalive: number): boolean {
+  if (canStillCount(state, attempt) < attempt.electorate.needed) return true;
+  const { phase, promises, blank, electorate, startedAt } = attempt;
+  return phase === "prepare" && promises.size + blank.size < electorate.needed &&
+    state.now - startedAt >= keepalive;
+}
+
 /** Lets time pass for the running attempt: retransmission each keepalive, time-out. */
 export function tickRegister(state: ClusterState, register: Register): void {
   const { attempt } = register;
@@ -530,6 +444,9 @@ export function tickRegister(state: ClusterState, register: Register): void {
     ? attempt.acceptSentAt
     : attempt.sentAt;
   if (state.now - since >= limit) return fail(state, register, attempt, "timeout");
+  if (attempt.refused.size > 0 && isHopeless(state, attempt, keepalive)) {
+    return fail(state, register, attempt, commonReason(attempt));
+  }
   if (attempt.phase !== "mint" && state.now - attempt.sentAt >= keepalive) {
     transmit(state, register.name, attempt);
   }

@@ -22,7 +22,7 @@ import type { Group } from "./group_state.ts";
 import type { Membership } from "./membership.ts";
 import type { PendingCommand } from "./operator.ts";
 import type { Random } from "./random.ts";
-import type { Outcome, Register } from "./register.ts";
+import type { Outcome, Register } from "./register_state.ts";
 
 /** What the core needs to know at the start of an agent. */
 export interface ClusterInit {

@@ -11,15 +11,8 @@ import { createHash } from "node:crypto";
 import { acceptedCluster, isListed } from "./acceptor.ts";
 import { isAlive } from "./membership.ts";
 import { countVotes, majorityOf } from "./quorum.ts";
-import {
-  type Change,
-  type Electorate,
-  isFree,
-  needsRead,
-  type Register,
-  startChange,
-  startRead,
-} from "./register.ts";
+import { isFree, needsRead, startChange, startRead } from "./register.ts";
+import type { Change, Electorate, Register } from "./register_state.ts";
 import { type ClusterState, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, RegisterName, Voter } from "./types.ts";
 
@@ -133,14 +126,17 @@ function makeFirstRecord(state: ClusterState, register: Register): void {
   startChange(state, register, electorate, change);
 }
 
-/** One voter at a time, after every group's register has been read without the lost state. */
+/**
+ * One voter at a time, after every group's register has been read: so that what the lost voter held
+ * of it lies with a majority of the others, which alone count until the new voter has been written to.
+ */
 function admitVoter(state: ClusterState, register: Register): void {
   const record = knownCluster(state)!;
   const lost = record.voters.find(({ node, voterId }) => {
     const peer = state.membership.peers.get(node);
     const said = saidVoterId(state, node);
     return peer && said !== null && said !== voterId &&
-      state.now - peer.aliveSince >= state.timing.deadtime && sameConfig(state);
+      state.now - peer.aliveSince >= state.timing.deadtime;
   });
   if (!lost || !countVotes(state).have) {
     state.voters.replacing = null;
@@ -167,15 +163,6 @@ function admitVoter(state: ClusterState, register: Register): void {
   const draft = () => ({ proposal: { value }, mints: [] });
   const change: Change = { purpose: "admit-voter", baseVersion: record.version, draft };
   startChange(state, register, majority(record), change);
-}
-
-function sameConfig(state: ClusterState): boolean {
-  for (const peer of state.membership.peers.values()) {
-    if (isAlive(peer) && peer.heartbeat && peer.heartbeat.configHash !== state.config.hash) {
-      return false;
-    }
-  }
-  return true;
 }
 
 /** A live node that keeps knowing less of the cluster's record cannot read it: it is written there. */

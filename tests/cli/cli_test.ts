@@ -147,9 +147,9 @@ test("config key refuses to overwrite and names what to do", async (directory) =
 
 test("mistakes in usage are one line and exit 2", async () => {
   const cases: [string[], RegExp][] = [
-    [[], /^bascule: No matching command found\. See bascule --help\.\n$/],
+    [[], /^bascule: No matching command( or argument)? found\. See bascule --help\.\n$/],
     [["chek"], /^bascule: .*"chek".* Did you mean `check`\? See bascule --help\.\n$/],
-    [["check", "--bogus"], /^bascule: .*"--bogus"\. See bascule --help\.\n$/],
+    [["check", "--bogus"], /^bascule: .*"--bogus"\..* See bascule --help\.\n$/],
     [["check", "-c"], /^bascule: `-c` requires `FILE`\. See bascule --help\.\n$/],
     [["config", "push"], /^bascule: .*"push"\. See bascule --help\.\n$/],
   ];

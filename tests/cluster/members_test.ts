@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { createCluster, step } from "../../src/cluster/cluster.ts";
 import type {
+  Ballot,
   ClusterEffect,
   ClusterEvent,
   GroupRecord,
   Message,
+  Proposal,
   ReplicaReport,
 } from "../../src/cluster/types.ts";
 import { DEADTIME, KEEPALIVE, makeConfig } from "./configs.ts";
@@ -28,6 +30,13 @@ class Owner {
   readonly #accepted = new Map<string, Extract<Message, { type: "ACCEPT" }>>();
   /** Whether the other voters answer ACCEPTs. */
   answering = true;
+  /** The epoch of which the other voters speak in their grants. */
+  grantedEpoch = 1;
+  /** What `b` accepted beyond what the others did: a take from this run that `w` refuses. */
+  halfMade: { readonly ballot: Ballot; readonly proposal: Proposal } | null = null;
+  /** ACCEPTED answers that were held back. */
+  readonly held: (() => void)[] = [];
+  holding = false;
   #seq = 0;
   #sent = 0;
 
@@ -44,7 +53,8 @@ class Owner {
       this.#sent = effect.frame.seq;
       const { body } = effect.frame;
       if (body.type === "PREPARE") {
-        const accepted = this.#accepted.get(`${effect.to} ${body.register}`);
+        const half = effect.to === "b" && body.register === "group:web" ? this.halfMade : null;
+        const accepted = half ?? this.#accepted.get(`${effect.to} ${body.register}`);
         const promise = {
           type: "PROMISE",
           register: body.register,
@@ -58,17 +68,21 @@ class Owner {
             : promise,
         );
       }
-      if (body.type === "ACCEPT" && this.answering) {
-        this.#accepted.set(`${effect.to} ${body.register}`, body);
-        const { register, ballot } = body;
-        this.#from(effect.to, {
-          type: "ACCEPTED",
-          register,
-          ballot,
-          voterId: `voter-${effect.to}`,
-        });
-      }
+      if (body.type === "ACCEPT" && this.answering) this.#accept(effect.to, body);
     }
+  }
+
+  #accept(to: string, body: Extract<Message, { type: "ACCEPT" }>): void {
+    const { register, ballot } = body;
+    if (body.proposal.takes) {
+      const why = { why: "granted", phase: "ACCEPT", votersVersion: 1 } as const;
+      return this.#from(to, { type: "REFUSED", register, ballot, ...why });
+    }
+    this.#accepted.set(`${to} ${register}`, body);
+    const answer = () =>
+      this.#from(to, { type: "ACCEPTED", register, ballot, voterId: `voter-${to}` });
+    if (this.holding) this.held.push(answer);
+    else answer();
   }
 
   #from(node: string, body: Message): void {
@@ -103,7 +117,7 @@ class Owner {
           heard: { a: { incarnation: 1, seq: this.#sent } },
           asks: {},
           grants: this.state.groups.get("web")!.epoch > 0
-            ? { web: { ...this.state.self, epoch: 1, seq: this.#sent } }
+            ? { web: { ...this.state.self, epoch: this.grantedEpoch, seq: this.#sent } }
             : {},
           known: {},
           configHash: "hash",
@@ -264,4 +278,63 @@ Deno.test("an owner that lost its own disk leaves the set and lets the others ke
   owner.pass(KEEPALIVE);
   assert.deepEqual(members(owner), ["replica-b"]);
   assert.equal(owner.newest().volumes["data"]!.generation, generation);
+});
+
+Deno.test("grants of another epoch give no lease", () => {
+  // Breaks R16: a deposed or restarted owner would thaw on what was granted to another life.
+  const owner = new Owner();
+  owner.begin();
+  owner.pass(DEADTIME);
+  assert.ok(!owner.effects.some(({ type }) => type === "suspend"));
+  owner.grantedEpoch = 7;
+  owner.pass(DEADTIME);
+  assert.ok(owner.effects.some(({ type }) => type === "suspend"));
+  assert.ok(!owner.effects.some(({ type }) => type === "resume"));
+  owner.grantedEpoch = 1;
+  owner.pass(KEEPALIVE);
+  assert.ok(owner.effects.some(({ type }) => type === "resume"));
+});
+
+Deno.test("the lease of a take is dated at the sending of its ACCEPT, not at its answers", () => {
+  // Breaks P3: a slow answer would lengthen the lease beyond the voters' refusal.
+  const owner = new Owner();
+  const first = () =>
+    owner.effects.flatMap((effect) => effect.type === "lease" ? [effect.until] : [])[0];
+  owner.report({});
+  while (owner.held.length === 0) {
+    // Only the take is held back: the cluster's own record comes before it.
+    owner.holding = owner.state.registers.get("cluster")!.known?.record != null;
+    owner.pass(50);
+  }
+  const sent = owner.now;
+  // The voters' grants would give a lease by themselves.
+  owner.grantedEpoch = 7;
+  owner.pass(DEADTIME / 2);
+  owner.holding = false;
+  for (const answer of owner.held) answer();
+  assert.ok(first()! > sent && first()! <= sent + 0.8 * DEADTIME, `${first()! - sent} ms`);
+});
+
+Deno.test("a half-made take that the others refuse is left out by the owner that holds the lease", () => {
+  // Breaks H33: every read of the owner would end at a value that may not be completed.
+  const owner = new Owner();
+  owner.begin();
+  const record = owner.newest();
+  owner.halfMade = {
+    ballot: { n: 500, node: "b", incarnation: 1 },
+    proposal: {
+      value: {
+        ...record,
+        version: record.version + 1,
+        epoch: 2,
+        owner: { node: "b", incarnation: 1 },
+      },
+      takes: { node: "a", incarnation: 1, epoch: 1 },
+    },
+  };
+  owner.ask("grow", 1);
+  owner.pass(5 * DEADTIME);
+  assert.deepEqual(members(owner), ["replica-a", "replica-b"]);
+  assert.equal(owner.newest().epoch, 1);
+  assert.ok(!owner.effects.some(({ type }) => type === "suspend"));
 });

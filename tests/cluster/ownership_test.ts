@@ -55,6 +55,7 @@ function input(change: Partial<OwnershipInput> = {}, shape: Shape = {}): Ownersh
     maintenance: false,
     serving: false,
     freeFor: 0,
+    waitedFor: 0,
     booting: false,
     initdeadPassed: true,
     delayPerRank: 400,
@@ -132,9 +133,9 @@ Deno.test("of two candidates the preferred takes at once, the other a little lat
   const free = { record: record({ owner: null }), nodes: [facts("a"), facts("b"), facts("w")] };
   const a = { node: "a", incarnation: 1 };
   assert.equal(says({ ...free, self: a }), "take take a");
-  assert.equal(says({ ...free, freeFor: 0 }), "wait after-you a");
-  assert.equal(says({ ...free, freeFor: 399 }), "wait after-you a");
-  assert.equal(says({ ...free, freeFor: 400 }), "take take b");
+  assert.equal(says({ ...free, freeFor: 99_999 }), "wait after-you a", "it was not able before");
+  assert.equal(says({ ...free, waitedFor: 399 }), "wait after-you a");
+  assert.equal(says({ ...free, waitedFor: 400 }), "take take b");
   assert.equal(says({ ...free, self: { node: "w", incarnation: 1 } }), "wait other-takes a");
 });
 

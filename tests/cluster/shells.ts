@@ -77,6 +77,8 @@ export class Shells {
   #resyncing = false;
   #writes: PendingWrite[] = [];
   stopFails = false;
+  /** No client writes. */
+  idle = false;
   startFails = false;
 
   constructor(world: Surroundings, disk: Disk, hasVolume: boolean) {
@@ -250,7 +252,7 @@ export class Shells {
   work(): void {
     if (!this.#hasVolume || this.primary === null || !this.#record) return;
     if (this.#record.epoch !== this.primary) return;
-    if (this.serves("web") && this.#writes.length < 3) this.#write();
+    if (!this.idle && this.serves("web") && this.#writes.length < 3) this.#write();
     this.#carePeer();
   }
 

@@ -32,6 +32,13 @@ Deno.test("everything the core sends passes the wire's checks", () => {
     config: makeConfig(),
     wire: (frame) => {
       kinds.add(frame.body.type);
+      if (frame.body.type === "PREPARE") {
+        const { node, incarnation } = frame.body.ballot;
+        assert.deepEqual({ node, incarnation }, {
+          node: frame.node,
+          incarnation: frame.incarnation,
+        }, "a ballot names its run, so that no later run uses it again");
+      }
       return { ...frame, body: checkMessage(JSON.parse(JSON.stringify(frame.body))) };
     },
   });

@@ -29,6 +29,16 @@ Deno.test("a crashed owner is replaced within deadtime and a little", () => {
   assert.ok(worst <= DEADTIME + 2 * KEEPALIVE, `${worst} ms`);
 });
 
+Deno.test("everybody sees that the survivor runs the group, also when no third vote is left", () => {
+  // Breaks when the witness counts its own grant alone and believes the owner without a lease.
+  const world = settled();
+  world.crash("a");
+  world.until("b serves", () => world.owner() === "b", 2 * DEADTIME);
+  world.run(6 * DEADTIME);
+  assert.equal(world.view("w").groups[0]?.state, "running");
+  assert.ok(!world.node("w").notes.some(({ rule }) => rule === "no-candidate"));
+});
+
 Deno.test("a move does not wait for deadtime, keeps both replicas in sync and is not undone", () => {
   // Breaks when a release is treated as a loss, or failback pulls the group back at once.
   const world = settled({ failback: "now" });
@@ -105,6 +115,7 @@ Deno.test("an idle pair: one node goes, then the witness reboots, and the surviv
   // Breaks when a dead or stopped member is not shrunk away: the owner would not be sole.
   for (const planned of [true, false]) {
     const world = settled();
+    world.node("a").shells!.idle = true;
     if (planned) {
       world.event("b", { type: "shutdown" });
       world.until("b may end", () => world.node("b").shutdownDone, 2 * DEADTIME);
@@ -216,6 +227,7 @@ Deno.test("a candidate that was paused does not take the groups of those it did 
   world.run(6 * DEADTIME);
   assert.equal(world.owner(), "a");
   assert.equal(world.view("b").groups[0]?.epoch, 1);
+  assert.ok(!world.node("b").notes.some(({ rule }) => rule === "peer-dead"));
 });
 
 Deno.test("standby hands the group over and keeps it away; unstandby lets it come back", () => {

@@ -1,0 +1,46 @@
+/** Who could run a group, in which order, and what speaks against each. */
+
+import type { GroupConfig } from "../config/types.ts";
+import { replicaFitness } from "./fitness.ts";
+import type { NodeFacts, OwnershipInput } from "./ownership.ts";
+import type { GroupRecord } from "./types.ts";
+
+/** A candidate and what speaks against it now; null: nothing. */
+export interface Ranked {
+  readonly node: string;
+  readonly against: string | null;
+}
+
+/** Nodes that could run the group, most wanted first, each with what speaks against it now. */
+export function rankCandidates(
+  input: OwnershipInput,
+): Ranked[] {
+  return candidateOrder(input.group, input.record).map((node) => {
+    const facts = input.nodes.find((each) => each.node === node);
+    return { node, against: facts ? objection(input, facts) : "is not in the configuration" };
+  });
+}
+
+/** The operator's choice, then `prefer`, then the other candidates in file order. */
+function candidateOrder(group: GroupConfig, record: GroupRecord | null): string[] {
+  const wanted = record?.wanted === undefined ? [] : [record.wanted];
+  const all = [...wanted, ...group.prefer, ...group.candidates];
+  return all.filter((node, index) =>
+    group.candidates.includes(node) && all.indexOf(node) === index
+  );
+}
+
+/** What keeps a node from taking the group now, as the end of a sentence about it; null: nothing. */
+export function objection(input: OwnershipInput, facts: NodeFacts): string | null {
+  if (!facts.alive) return "is not heard";
+  if (facts.phase === null) return "has not said how it is";
+  if (facts.phase === "stopping") return "is stopping";
+  if (facts.standby) return "is in standby";
+  if (facts.failed !== null) return `failed the group (${facts.failed})`;
+  if (input.record === null) return null;
+  for (const volume of input.volumes) {
+    const against = replicaFitness(input, input.record, volume, facts);
+    if (against !== null) return against;
+  }
+  return null;
+}
