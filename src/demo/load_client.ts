@@ -18,8 +18,10 @@ import {
   writeFull,
 } from "./record_protocol.ts";
 
-/** A connection attempt or a request that takes longer is abandoned and tried anew; milliseconds. */
+/** A request that takes longer is abandoned and tried anew on another connection; milliseconds. */
 const PATIENCE = 250;
+/** A SYN to an address that is moving is lost; the kernel would try again after a second. */
+const CONNECT_PATIENCE = 100;
 /** Pause between attempts while nobody answers, milliseconds. */
 const RETRY = 10;
 
@@ -156,7 +158,7 @@ class LoadClient {
   }
 
   async #connect(): Promise<Deno.TcpConn> {
-    const signal = AbortSignal.timeout(PATIENCE);
+    const signal = AbortSignal.timeout(CONNECT_PATIENCE);
     // The next address in turn: where there is no virtual one, the client has to look for the service.
     const hostname = this.#hosts[this.#attempts++ % this.#hosts.length] ?? "";
     const conn = await Deno.connect({ hostname, port: this.#port, signal });
