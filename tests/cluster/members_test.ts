@@ -30,6 +30,8 @@ class Owner {
   readonly #accepted = new Map<string, Extract<Message, { type: "ACCEPT" }>>();
   /** Whether the other voters answer ACCEPTs. */
   answering = true;
+  /** Whether they answer PREPAREs. */
+  promising = true;
   /** The epoch of which the other voters speak in their grants. */
   grantedEpoch = 1;
   /** What `b` accepted beyond what the others did: a take from this run that `w` refuses. */
@@ -52,7 +54,7 @@ class Owner {
       if (effect.type !== "send") continue;
       this.#sent = effect.frame.seq;
       const { body } = effect.frame;
-      if (body.type === "PREPARE") {
+      if (body.type === "PREPARE" && this.promising) {
         const half = effect.to === "b" && body.register === "group:web" ? this.halfMade : null;
         const accepted = half ?? this.#accepted.get(`${effect.to} ${body.register}`);
         const promise = {
@@ -337,4 +339,19 @@ Deno.test("a half-made take that the others refuse is left out by the owner that
   assert.deepEqual(members(owner), ["replica-a", "replica-b"]);
   assert.equal(owner.newest().epoch, 1);
   assert.ok(!owner.effects.some(({ type }) => type === "suspend"));
+});
+
+Deno.test("after an own pause grants alone do not thaw: a quorum read has to come first", () => {
+  // Breaks R12 and P3: grants of before the pause wait in the sockets, and others may own the group.
+  const owner = new Owner();
+  owner.begin();
+  owner.pass(DEADTIME);
+  owner.promising = false;
+  owner.now += 0.85 * DEADTIME;
+  owner.pass(3 * DEADTIME);
+  assert.ok(owner.effects.some(({ type }) => type === "suspend"));
+  assert.ok(!owner.effects.some(({ type }) => type === "resume"));
+  owner.promising = true;
+  owner.pass(2 * DEADTIME);
+  assert.ok(owner.effects.some(({ type }) => type === "resume"));
 });
