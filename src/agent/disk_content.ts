@@ -62,6 +62,8 @@ export function readsAsZeroes(path: string, start: number, end: number): boolean
 }
 
 function fill(file: Deno.FsFile, offset: number, bytes: Uint8Array): number {
+  // Unlike a file, a device refuses to be positioned behind its end.
+  if (offset >= file.seekSync(0, Deno.SeekMode.End)) return 0;
   file.seekSync(offset, Deno.SeekMode.Start);
   let got = 0;
   while (got < bytes.length) {
