@@ -15,6 +15,7 @@ import type { Config, NodeConfig } from "../config/types.ts";
 import { bootId, boottimeMs } from "../os/clock.ts";
 import { serveApi, type StatusApi } from "../status/api.ts";
 import type { Journal } from "../status/journal.ts";
+import type { StatusDocument } from "../status/types.ts";
 import { type FrameError, openFrame, sealFrame } from "../wire/frame.ts";
 import { ClusterShell } from "./cluster_shell.ts";
 import { Groups } from "./groups.ts";
@@ -148,8 +149,8 @@ export class Agent {
   }
 
   /** The status document of the contract. */
-  status() {
-    return statusDocument(
+  status(): StatusDocument {
+    const document = statusDocument(
       this.#init.config,
       this.#shell.state,
       boottimeMs(),
@@ -157,6 +158,7 @@ export class Agent {
       this.#groups,
       this.#links,
     );
+    return { ...document, frames: { ...document.frames, ...Object.fromEntries(this.#refused) } };
   }
 
   /** Carries out an operator's command; resolves to an error text or null. */

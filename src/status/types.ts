@@ -21,7 +21,10 @@ export interface StatusDocument {
   readonly nodes: readonly NodeStatus[];
   readonly groups: readonly GroupStatus[];
   readonly volumes: readonly VolumeStatus[];
-  /** Authenticated frames that were dropped or doubled since the start, by cause. */
+  /**
+   * Datagrams that came to the heartbeat links since the start and were no frames of this cluster, and
+   * genuine frames that were dropped or came twice; by cause.
+   */
   readonly frames?: Readonly<Record<string, number>>;
 }
 
