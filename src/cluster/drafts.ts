@@ -4,19 +4,24 @@ import { createHash } from "node:crypto";
 import type { Group } from "./group_state.ts";
 import type { Change, Draft } from "./register_state.ts";
 import { type ClusterState, knownCluster } from "./state.ts";
-import type { Ballot, GroupRecord, Proposal, Takes, VolumeRecord } from "./types.ts";
+import type { GroupRecord, Proposal, Takes, VolumeRecord } from "./types.ts";
 
-/** A generation: 16 hex digits, never the same for two attempts. */
+/**
+ * A generation: 16 hex digits, the same for every attempt of this replica's node, whatever its run, to
+ * follow the same version. At most one of them is chosen, perhaps much later and by another node's reading,
+ * and the superblock has room for one pending generation: a second id would make it forget the
+ * first, and the replica could not be recognised by the record that names it.
+ */
 function mintGeneration(
   state: ClusterState,
   group: Group,
-  ballot: Ballot,
+  base: GroupRecord | null,
   volume: string,
 ): string {
-  const { n, node, incarnation } = ballot;
   const lineage = knownCluster(state)?.lineage ?? "";
+  const replicaId = state.replicas.get(volume)?.replicaId ?? "";
   return createHash("sha256")
-    .update(JSON.stringify([lineage, group.register, n, node, incarnation, volume]))
+    .update(JSON.stringify([lineage, group.register, base?.version ?? 0, replicaId, volume]))
     .digest("hex").slice(0, 16);
 }
 
@@ -32,7 +37,7 @@ export function takeChange(
 ): Change {
   const takes: Takes | undefined = base?.owner ? { ...base.owner, epoch: base.epoch } : undefined;
   const keeps = base !== null && base.owner === null;
-  const draft = (ballot: Ballot): Draft => {
+  const draft = (): Draft => {
     const volumes: Record<string, VolumeRecord> = {};
     const mints: { volume: string; generation: string }[] = [];
     for (const { name } of group.volumes) {
@@ -45,7 +50,7 @@ export function takeChange(
       if (!replicaId) {
         throw new Error(`a take of ${group.config.name} without a replica of ${name}`);
       }
-      const generation = mintGeneration(state, group, ballot, name);
+      const generation = mintGeneration(state, group, base, name);
       volumes[name] = { generation, upToDate: [replicaId] };
       mints.push({ volume: name, generation });
     }
@@ -97,8 +102,8 @@ export function shrinkChange(
   return {
     purpose: "shrink",
     baseVersion: base.version,
-    draft: (ballot) => {
-      const generation = mints ? mintGeneration(state, group, ballot, volume) : before.generation;
+    draft: () => {
+      const generation = mints ? mintGeneration(state, group, base, volume) : before.generation;
       const volumes = { ...base.volumes, [volume]: { generation, upToDate } };
       const value: GroupRecord = { ...base, volumes, version: base.version + 1 };
       return { proposal: { value }, mints: mints ? [{ volume, generation }] : [] };

@@ -275,7 +275,7 @@ function beginDraft(
   attempt: Attempt,
   change: Change,
 ): void {
-  const { proposal, mints } = change.draft(attempt.ballot);
+  const { proposal, mints } = change.draft();
   if (proposal.value.version !== change.baseVersion + 1) {
     throw new Error(
       `${register.name}: ${change.purpose} goes from version ${change.baseVersion} to ` +

@@ -18,7 +18,7 @@ export interface Change {
   /** Announced in PREPARE. */
   readonly takes?: Takes;
   /** Called once per attempt, when the majority of promises showed the base. */
-  readonly draft: (ballot: Ballot) => Draft;
+  readonly draft: () => Draft;
 }
 
 /** The voters an operation is made under. */

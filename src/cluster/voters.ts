@@ -62,11 +62,25 @@ export function canReach(state: ClusterState, { voters, needed }: Electorate): b
 
 /** Starts the read that a register needs, if it may. */
 export function driveRead(state: ClusterState, register: Register): void {
+  if (isBlankVoter(state, register)) {
+    register.forceWriteBack = true;
+    register.wantRead = true;
+  }
   if (!needsRead(register) || !isFree(state, register)) return;
   const electorate = electorateFor(state, register.name);
   if (!electorate || !canReach(state, electorate)) return;
   if (electorate.votersVersion === 0 && !isMyTurn(state)) return;
   startRead(state, register, electorate);
+}
+
+/**
+ * Whether the own voter was admitted anew and holds nothing yet of a register that has a record. Until
+ * it does it is no use to a quorum: the loss of one voter more would stop the register for good.
+ */
+function isBlankVoter(state: ClusterState, register: Register): boolean {
+  return (register.known?.record ?? null) !== null &&
+    !state.acceptor.accepted.has(register.name) && isListed(state) &&
+    state.now - register.confirmedAt >= state.timing.deadtime;
 }
 
 /** Among nodes that all need everybody, the first in file order goes first. */

@@ -105,7 +105,11 @@ export class Adversary {
       case "kill":
         return up ? this.#kill(machine, false) : undefined;
       case "fuse":
-        if (up) machine.light(chance.below(chance.pick([4, 30, 200])), this.#mayCutPower());
+        if (!up) return;
+        machine.light(
+          chance.below(chance.pick([4, 30, 200])),
+          () => chance.is(0.5) && this.#mayCutPower(),
+        );
         return this.#watchFuse(machine);
       case "power":
         return up && this.#mayCutPower() ? this.#kill(machine, true) : undefined;

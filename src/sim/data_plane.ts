@@ -15,7 +15,7 @@ import {
 } from "../volume/types.ts";
 import { openVolume, type Volume } from "../volume/volume.ts";
 import { VOLUME } from "./configuration.ts";
-import type { Disk } from "./disk.ts";
+import type { Complete, Disk } from "./disk.ts";
 import type { Machine } from "./machine.ts";
 import { End, type Packet } from "./stream.ts";
 import type { VolumeShell } from "./volume_shell.ts";
@@ -211,11 +211,11 @@ export class DataPlane implements VolumeIo {
       }));
   }
 
-  #operate(tag: number, complete: () => void): void {
+  #operate(tag: number, complete: Complete): void {
     this.machine.world.schedule.after(this.#disk.delay(), () =>
       this.turn(() => {
         const { failing } = this.#disk;
-        if (failing === 0) complete();
+        complete(failing !== 0);
         this.#volume.done(tag, failing);
       }));
   }

@@ -15,6 +15,9 @@ interface Interrupted {
   crash(power: boolean): void;
 }
 
+/** Ends an operation: wholly done, or `failed`, which may leave a part of it done. */
+export type Complete = (failed?: boolean) => void;
+
 /** What survives its machine's agent. */
 export class Disk {
   /** As reads see it. */
@@ -50,7 +53,7 @@ export class Disk {
   }
 
   /** Begins to write `values` from block `first` on; the returned function completes it. */
-  beginWrite(first: number, values: Int32Array, durable: boolean): () => void {
+  beginWrite(first: number, values: Int32Array, durable: boolean): Complete {
     const apply = (partly: boolean) => {
       for (let i = 0; i < values.length; i++) {
         if (partly && this.#chance.is(0.5)) continue;
@@ -64,14 +67,15 @@ export class Disk {
       },
     };
     this.#underWay.add(entry);
-    return () => {
+    return (failed = false) => {
       this.#underWay.delete(entry);
-      apply(false);
+      if (failed) entry.crash(false);
+      else apply(false);
     };
   }
 
-  /** Begins a flush: what is complete now is stable once the returned function is called. */
-  beginFlush(): () => void {
+  /** Begins a flush: what is complete now is stable once the returned function says so. */
+  beginFlush(): Complete {
     if (!this.#volatile) return () => {};
     const blocks: number[] = [];
     const values: number[] = [];
@@ -84,8 +88,8 @@ export class Disk {
       values.push(value);
       before.push(stable);
     }
-    return () => {
-      for (let i = 0; i < blocks.length; i++) {
+    return (failed = false) => {
+      for (let i = 0; i < blocks.length && !failed; i++) {
         const block = blocks[i]!;
         if (this.stable[block] === before[i]) this.stable[block] = values[i]!;
       }

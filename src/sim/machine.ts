@@ -42,7 +42,7 @@ export class Machine {
   readonly worker = new Thread();
   /** Effects until the agent is killed; -1: not planned. */
   fuse = -1;
-  #fusePower = false;
+  #mayCutPower: () => boolean = () => false;
 
   constructor(world: World, index: number, rate: number, disk: Disk | null) {
     const node = world.config.nodes[index]!;
@@ -114,16 +114,16 @@ export class Machine {
     this.#boots++;
   }
 
-  /** The agent will be killed after so many effects. */
-  light(effects: number, power: boolean): void {
+  /** The agent will be killed after so many effects, and the machine with it if it may be then. */
+  light(effects: number, mayCutPower: () => boolean): void {
     this.fuse = effects;
-    this.#fusePower = power;
+    this.#mayCutPower = mayCutPower;
   }
 
   /** To be called before each effect. */
   effect(): void {
     if (this.fuse < 0 || this.fuse-- > 0) return;
-    this.kill(this.#fusePower);
+    this.kill(this.#mayCutPower());
     throw new Killed();
   }
 
