@@ -25,6 +25,7 @@ e2eTest(
   [],
   () =>
     withCluster({ resources: [RESOURCE] }, async (cluster) => {
+      // Breaks when an address outlives its agent, or a new agent lets an orphaned service run.
       const { alpha, beta, network } = cluster;
       await cluster.start();
       const ledger = new Ledger();
@@ -52,11 +53,12 @@ e2eTest(
 );
 
 e2eTest(
-  "an active agent that is killed and started again at once: the group runs once, and nothing is lost",
+  "an active agent is killed and started again at once: the group runs once, nothing is lost",
   [],
   () =>
     withCluster({ resources: [RESOURCE] }, async (cluster) => {
-      const { alpha, beta } = cluster;
+      // Breaks when a new run believes that it owns what the old one had, or others wait for ever.
+      const { alpha } = cluster;
       await cluster.start();
       const epoch = await cluster.epoch(alpha);
       const ledger = new Ledger();
@@ -66,20 +68,11 @@ e2eTest(
       await alpha.kill();
       await client.close();
       alpha.start();
-      let owner: Node | undefined;
-      await cluster.until("somebody runs the group in a new epoch", async () => {
-        for (const node of [alpha, beta]) {
-          const group = await node.group();
-          if (group?.owner === node.name && group.state === "running" && group.epoch! > epoch) {
-            owner = node;
-          }
-        }
-        return owner !== undefined;
-      });
-      await cluster.waitInSync(owner!);
-      assert.equal(await services(cluster, owner!), 1);
-      assert.equal(await services(cluster, cluster.other(owner!)), 0);
-      const next = await owner!.nbd();
+      const owner = await cluster.waitForAnyOwner(epoch);
+      await cluster.waitInSync(owner);
+      assert.equal(await services(cluster, owner), 1);
+      assert.equal(await services(cluster, cluster.other(owner)), 0);
+      const next = await owner.nbd();
       await ledger.verify(next);
       await next.disconnect();
       await cluster.waitForSameData();

@@ -132,6 +132,20 @@ export class Cluster {
     });
   }
 
+  /** Waits until one of the nodes runs the group, in an epoch above `epoch`, and gives it. */
+  async waitForAnyOwner(epoch = 0): Promise<Node> {
+    let owner: Node | undefined;
+    await this.until(`a node runs the group in an epoch above ${epoch}`, async () => {
+      for (const node of [this.alpha, this.beta]) {
+        const group = await node.group();
+        const here = group?.owner === node.name && group.state === "running";
+        if (here && (group.epoch ?? 0) > epoch) owner = node;
+      }
+      return owner !== undefined;
+    });
+    return owner!;
+  }
+
   /** Waits until Primary and Secondary both know that both replicas are up to date. */
   waitInSync(primary: Node): Promise<void> {
     return this.until("both replicas are up to date", async () => {

@@ -30,6 +30,9 @@ for name in "$@"; do
   done
   ip netns del "$name"
 done
+for file in "$directory"/*/*; do
+  losetup -j "$file" | cut -d: -f1 | xargs -r -n1 losetup -d
+done
 rm -rf "$directory"`;
 
 /** Runs a program to its end; it is killed when it takes far too long. */

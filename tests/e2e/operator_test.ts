@@ -8,6 +8,7 @@ e2eTest(
   [],
   () =>
     withCluster({}, async (cluster) => {
+      // Breaks when a command reports before it is done, or an error ends with exit code 0.
       const { alpha, beta, witness } = cluster;
       await cluster.start();
 

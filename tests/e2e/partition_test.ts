@@ -39,6 +39,7 @@ e2eTest(
   ["arping", "tcpdump"],
   () =>
     withCluster({}, async (cluster) => {
+      // Breaks when an owner without a majority goes on serving, or acknowledges what the other lacks.
       const { alpha, beta, network } = cluster;
       await cluster.start();
       const epoch = await cluster.epoch(alpha);
@@ -82,6 +83,7 @@ e2eTest(
   ["arping", "tcpdump"],
   () =>
     withCluster({}, async (cluster) => {
+      // Breaks when leases rest on timers of a process that may not run, or a late write is answered.
       const { alpha, beta, network } = cluster;
       await cluster.start();
       const [macAlpha, macBeta] = [await network.mac("alpha"), await network.mac("beta")];
@@ -119,6 +121,7 @@ e2eTest(
   [],
   () =>
     withCluster({}, async (cluster) => {
+      // Breaks when the witness is needed while both nodes live, or an owner shrinks without a majority.
       const { alpha, beta, witness, network } = cluster;
       await cluster.start();
       const epoch = await cluster.epoch(alpha);

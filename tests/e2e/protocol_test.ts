@@ -10,6 +10,7 @@ for (const protocol of ["A", "B"] as const) {
     [],
     () =>
       withCluster({ protocol }, async (cluster) => {
+        // Breaks when a FLUSH is answered without the Secondary, as a write may be in this protocol.
         const { alpha, beta } = cluster;
         await cluster.start();
         const ledger = new Ledger();

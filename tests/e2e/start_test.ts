@@ -10,6 +10,7 @@ e2eTest(
     withCluster({
       resources: [`{ kind = "process", name = "app", command = ["sleep", "infinity"] }`],
     }, async (cluster) => {
+      // Breaks when the parts do not find together, or a key of the status document is renamed.
       await cluster.start();
       const { alpha, beta, witness, network } = cluster;
 

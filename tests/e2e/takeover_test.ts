@@ -11,6 +11,7 @@ e2eTest(
   ["arping", "tcpdump"],
   () =>
     withCluster({}, async (cluster) => {
+      // Breaks when a write is acknowledged too early, an announcement is missing, or too much is copied.
       const { alpha, beta, network } = cluster;
       await cluster.start();
       const epoch = await cluster.epoch(alpha);
@@ -72,6 +73,7 @@ e2eTest(
   [],
   () =>
     withCluster({}, async (cluster) => {
+      // Breaks when a planned stop is treated as a loss: a wait for deadtime, or a resync for nothing.
       const { alpha, beta } = cluster;
       await cluster.start();
       const epoch = await cluster.epoch(alpha);
