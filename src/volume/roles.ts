@@ -336,6 +336,9 @@ export class Roles {
     if (context.role === "Primary") {
       if (order.mine && order.epoch === context.epoch) {
         this.#adoptOwn(order);
+      } else if (order.mine && order.epoch > context.epoch && this.#servesAlone()) {
+        this.#moveOn(order, done);
+        return;
       } else if (order.epoch >= context.epoch) {
         context.version = order.version;
         this.#force(`the record has epoch ${order.epoch}, not ours`, done);
@@ -363,6 +366,48 @@ export class Roles {
     } else {
       done();
     }
+  }
+
+  /** Primary under the `sole` mark of its epoch, as the only member. */
+  #servesAlone(): boolean {
+    const { superblock, epoch, upToDate, replicaId } = this.#context;
+    const { sole } = superblock.value;
+    return sole?.epoch === epoch && upToDate.length === 1 && upToDate[0] === replicaId;
+  }
+
+  /**
+   * This run took its own group again: it served under the mark of an earlier run's epoch, and goes on
+   * in the new one. Nobody else could have served in between, so nothing stops; a session of the old
+   * epoch ends, and what a GROW of it had begun cannot be chosen any more.
+   */
+  #moveOn(order: RecordOrder, done: () => void): void {
+    const context = this.#context;
+    const { superblock, init, replicaId } = context;
+    const { source, requests } = this.#parts;
+    const { epoch, version, record } = order;
+    const own = superblock.value;
+    const alone = record.upToDate.length === 1 && record.upToDate[0] === replicaId;
+    source.replaced();
+    superblock.update({
+      epoch,
+      generations: adopt(own.generations, record.generation),
+      pending: own.pending === record.generation ? null : own.pending,
+      upToDate: record.upToDate,
+      sole: alone ? { epoch, bootId: init.bootId } : null,
+    }, () => {
+      source.end();
+      context.epoch = epoch;
+      context.version = version;
+      context.upToDate = record.upToDate;
+      context.joining = null;
+      context.growAsked = -1;
+      context.changed = true;
+      context.countMembers();
+      context.note("info", "moved-on", `Primary of epoch ${epoch} from now on`, { epoch, version });
+      if (context.hasPeer) source.begin();
+      requests.review();
+      done();
+    });
   }
 
   /** The newest known-chosen record of our own epoch: who must have a write from now on. */

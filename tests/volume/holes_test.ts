@@ -118,6 +118,32 @@ Deno.test("H4: a sole replica serves on after a restart, after a boot it waits",
   assert.equal(alpha.report!.sole, null);
 });
 
+Deno.test("a sole Primary goes on in the epoch that its own run took, without a pause", () => {
+  // Breaks when serving under an earlier run's mark ends the moment a quorum answers again.
+  const pair = alone();
+  const [alpha] = pair.world.nodes;
+  const { epoch, version } = pair.cluster.register;
+  const generation = "00000000000000ee";
+  alpha.volume!.order({ type: "mint", generation });
+  pair.world.run(20);
+  alpha.volume!.order({
+    type: "record",
+    epoch: epoch + 1,
+    version: version + 1,
+    mine: true,
+    record: { generation, upToDate: ["aaaaaaaa"] },
+  });
+  const write = pair.world.request(0, Write, 44);
+  pair.world.run(20);
+  assert.equal(write.answered, 0);
+  assert.equal(alpha.report!.role, "Primary");
+  assert.equal(alpha.report!.sole, epoch + 1);
+  const superblock = pair.superblock(0);
+  assert.equal(superblock.epoch, epoch + 1);
+  assert.equal(superblock.generations.current, generation);
+  assert.equal(superblock.pending, null);
+});
+
 Deno.test("H9: what a replica lost with its power is copied before a FLUSH is answered", () => {
   const pair = Pair.settled({ volatileCache: true });
   const [, beta] = pair.world.nodes;
