@@ -6,6 +6,7 @@
 import { RequestKind } from "../volume/types.ts";
 import type { Chance } from "./chance.ts";
 import type { DataPlane } from "./data_plane.ts";
+import { checkMembers } from "./health.ts";
 import type { World } from "./world.ts";
 
 /** See the module comment. */
@@ -104,8 +105,9 @@ export class Client {
         fua,
         answered: (errno, values) => {
           if (errno === 0) {
-            operation.ended = world.now;
             if (what === "read") operation.value = values[0]!;
+            history.end(operation, world.now);
+            if (write) checkMembers(world, block);
           }
           world.say(
             this.#name,

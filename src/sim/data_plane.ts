@@ -16,6 +16,7 @@ import {
 import { openVolume, type Volume } from "../volume/volume.ts";
 import { VOLUME } from "./configuration.ts";
 import type { Complete, Disk } from "./disk.ts";
+import { checkPromoted } from "./health.ts";
 import type { Machine } from "./machine.ts";
 import { End, type Packet } from "./stream.ts";
 import type { VolumeShell } from "./volume_shell.ts";
@@ -358,7 +359,10 @@ export class DataPlane implements VolumeIo {
 
   ask(ask: VolumeAsk): void {
     this.machine.effect();
-    if (ask.type === "promoted") this.serving = true;
+    if (ask.type === "promoted") {
+      this.serving = true;
+      checkPromoted(this.machine);
+    }
     if (ask.type === "demoted" || ask.type === "closed") this.serving = false;
     this.#shell.post(() => this.#shell.asked(ask));
     if (ask.type === "closed") this.end(false);

@@ -1,6 +1,6 @@
 /** Whether a simulated cluster is well, as somebody sees who can look everywhere at once. */
 
-import { GROUP } from "./configuration.ts";
+import { GROUP, replicaIdOf } from "./configuration.ts";
 import type { DataPlane } from "./data_plane.ts";
 import type { Machine } from "./machine.ts";
 import { Violation, type World } from "./world.ts";
@@ -48,6 +48,29 @@ export function complaint(world: World): string | null {
 /** All volumes that are open. */
 export function planesOf(world: World): DataPlane[] {
   return world.machines.flatMap(({ agent }) => agent?.volume?.plane ?? []);
+}
+
+/**
+ * Every member of the in-sync set holds what was acknowledged in a block. While machines may lose
+ * power, what a member holds shows only when it comes back.
+ */
+export function checkMembers(world: World, block: number): void {
+  if (world.options.power !== "none") return;
+  const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
+  for (const id of Object.values(record?.volumes ?? {})[0]?.upToDate ?? []) {
+    const machine = world.machines.find(({ disk, name }) =>
+      disk !== null && replicaIdOf(name) === id
+    );
+    const where = `member ${machine!.name}`;
+    world.history.checkHeld(block, machine!.disk!.cache[block]!, where);
+  }
+}
+
+/** A new Primary holds everything that was acknowledged. */
+export function checkPromoted({ world, disk, name }: Machine): void {
+  for (const block of world.history.written) {
+    world.history.checkHeld(block, disk!.cache[block]!, `the new Primary on ${name}`);
+  }
 }
 
 /** Both replicas are the same. Only when all is well and nothing is under way. */

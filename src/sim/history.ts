@@ -35,6 +35,10 @@ interface Zone {
 /** See the module comment. */
 export class History {
   readonly #operations: Operation[] = [];
+  /** By value: values are counted from 1 on. */
+  readonly #writes: Operation[] = [];
+  /** By block: the write that was acknowledged last. */
+  readonly #newest = new Map<number, Operation>();
   readonly #losses: number[] = [];
   readonly #forgives: "nothing" | "power" | "takeover";
   #value = 0;
@@ -65,7 +69,36 @@ export class History {
   ): Operation {
     const operation = { what, block, value, fua, began: now, ended: Infinity, where };
     this.#operations.push(operation);
+    if (what === "write") this.#writes[value] = operation;
     return operation;
+  }
+
+  /** A client has its answer. */
+  end(operation: Operation, now: number): void {
+    operation.ended = now;
+    if (operation.what === "write") this.#newest.set(operation.block, operation);
+  }
+
+  /** Blocks in which writes were acknowledged. */
+  get written(): Iterable<number> {
+    return this.#newest.keys();
+  }
+
+  /**
+   * Throws if `value`, found where every acknowledged write has to be, is certainly older than one of
+   * them. Says nothing where losses are forgiven.
+   */
+  checkHeld(block: number, value: number, where: string): void {
+    if (this.#forgives !== "nothing") return;
+    const newest = this.#newest.get(block);
+    if (newest === undefined || newest.value === value) return;
+    const found = value === 0 ? null : this.#writes[value];
+    if (found !== null && !(found!.ended < newest.began)) return;
+    throw new Violation(
+      "P1",
+      `${where} holds value ${value} of block ${block}, not what was acknowledged later: ` +
+        describe(newest),
+    );
   }
 
   /** Completed writes were lost with the power of a machine. */

@@ -20,7 +20,7 @@ import { geometry } from "../volume/metadata/layout.ts";
 import { Adversary } from "./adversary.ts";
 import { Chance } from "./chance.ts";
 import { Client } from "./client.ts";
-import { simulatedConfig, VOLUME } from "./configuration.ts";
+import { replicaIdOf, simulatedConfig, VOLUME } from "./configuration.ts";
 import { Disk } from "./disk.ts";
 import { checkIdentical, complaint, planesOf } from "./health.ts";
 import { History } from "./history.ts";
@@ -107,7 +107,7 @@ function newDisk(options: Options, node: string, chance: Chance): Disk {
     volume: VOLUME,
     size,
     alExtents,
-    replicaId: `replica-${node}`,
+    replicaId: replicaIdOf(node),
     storage: `storage-${node}`,
     generation: `random-${node}`,
     blank: "zero",
