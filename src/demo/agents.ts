@@ -44,10 +44,9 @@ export class Agents {
       stdout: "null",
       stderr: "piped",
     }).spawn();
-    const log = Deno.openSync(this.#files.log(node), { create: true, append: true });
     const running: Running = {
       child,
-      logged: child.stderr.pipeTo(log.writable),
+      logged: keepLog(child.stderr, this.#files.log(node)),
       ended: null,
       expected: false,
     };
@@ -105,5 +104,17 @@ export class Agents {
       "--runtime-dir",
       this.#files.runtime(node),
     ]);
+  }
+}
+
+/** Every line is in the file at once: an agent's last words are shown when the story fails. */
+async function keepLog(output: ReadableStream<Uint8Array>, path: string): Promise<void> {
+  const log = Deno.openSync(path, { create: true, append: true });
+  try {
+    for await (const bytes of output) {
+      for (let at = 0; at < bytes.length;) at += log.writeSync(bytes.subarray(at));
+    }
+  } finally {
+    log.close();
   }
 }
