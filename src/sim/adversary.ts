@@ -12,6 +12,40 @@ import type { Route } from "./network.ts";
 import { type FaultName, FAULTS } from "./options.ts";
 import type { World } from "./world.ts";
 
+/** Moments at which something is decided: there a fault does most harm. */
+const MOMENTS = new Set([
+  "take",
+  "start",
+  "promoted",
+  "stop",
+  "released",
+  "shrink",
+  "grow",
+  "record",
+  "sync-decision",
+  "connected",
+  "resync-done",
+  "deposed",
+  "lease-lost",
+  "admit-voter",
+]);
+/** What may happen then. */
+const AMBUSHES: readonly FaultName[] = [
+  "kill",
+  "fuse",
+  "fuse",
+  "fuse",
+  "power",
+  "isolate",
+  "oneWay",
+  "replicationCut",
+  "sessionReset",
+  "pause",
+  "pauseMain",
+  "pauseWorker",
+  "slowDisk",
+];
+
 /** See the module comment. */
 export class Adversary {
   readonly #world: World;
@@ -30,6 +64,22 @@ export class Adversary {
     const { weights } = this.#world.options;
     const total = FAULTS.reduce((sum, name) => sum + weights[name], 0);
     if (total > 0) this.#next(total);
+    if (this.#world.options.ambush > 0) {
+      this.#world.onNote = (who, rule) => this.#ambush(this.#world.machine(who), rule);
+    }
+  }
+
+  #ambush(machine: Machine, rule: string): void {
+    const { options, machines } = this.#world;
+    const chance = this.#chance;
+    if (this.#over || !MOMENTS.has(rule) || !chance.is(options.ambush)) return;
+    const allowed = AMBUSHES.filter((name) => options.weights[name] > 0);
+    if (allowed.length === 0) return;
+    const fault = chance.pick(allowed);
+    const target = chance.is(0.7) ? machine : chance.pick(machines);
+    this.#after(chance.is(0.3) ? 0 : chance.around(5), () => {
+      if (!this.#over && !this.#single) this.#do(fault, target);
+    });
   }
 
   /** Mends everything and does nothing any more. */
@@ -93,10 +143,9 @@ export class Adversary {
     return FAULTS[0];
   }
 
-  #do(fault: FaultName): void {
+  #do(fault: FaultName, machine = this.#chance.pick(this.#world.machines)): void {
     const { machines, network, options } = this.#world;
     const chance = this.#chance;
-    const machine = chance.pick(machines);
     const { deadtime } = options;
     const while_ = (least = 0.2, most = 6) => deadtime * chance.between(least, most);
     const up = machine.agent !== null;

@@ -58,6 +58,8 @@ export interface Options {
   /** `none`: machines keep power; `single`: one at a time, when all is well; `many`: at any time. */
   readonly power: "none" | "single" | "many";
   readonly faultInterval: number;
+  /** Probability of a fault at each moment at which something is decided. */
+  readonly ambush: number;
   readonly weights: Readonly<Record<FaultName, number>>;
   readonly clients: number;
   /** Requests that a client has under way at most. */
@@ -102,6 +104,7 @@ export function drawOptions(seed: number, duration: number): Options {
     drift: chance.is(0.6) ? 0.1 : chance.is(0.5) ? 0.01 : 0,
     power,
     faultInterval: deadtime * chance.pick([0.3, 1, 1, 2, 4]),
+    ambush: chance.pick([0, 0, 0.05, 0.2, 0.5]),
     weights,
     clients: 1 + chance.below(3),
     depth: chance.pick([1, 1, 2, 4]),

@@ -35,6 +35,8 @@ export class World {
   network!: Network;
   history!: History;
   registers!: RegisterWatch;
+  /** Told of every note of a machine's core or volume. */
+  onNote: (who: string, rule: string) => void = () => {};
 
   constructor(options: Options, config: Config, chance: Chance, trace: Trace | null) {
     this.options = options;
@@ -62,6 +64,7 @@ export class World {
 
   /** A note of a core or a volume as a line of the timeline. */
   note(who: string, note: Note): void {
+    this.onNote(who, note.rule);
     if (this.trace === null) return;
     const known = Object.entries(note.known).map(([key, value]) => `${key}=${value}`).join(" ");
     this.say(who, () => `[${note.rule}] ${note.text} {${known}}`);
