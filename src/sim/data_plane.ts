@@ -30,6 +30,7 @@ export interface ClientRequest {
   readonly blocks: number;
   readonly value: number;
   readonly fua: boolean;
+  /** Called once with the outcome; `values` are those of the blocks that were read. */
   answered(errno: number, values: Int32Array): void;
 }
 

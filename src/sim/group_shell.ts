@@ -18,6 +18,7 @@ export interface Result {
 
 /** Something that a group is made of. `finish` is called once by each operation. */
 export interface Part {
+  /** Begins an operation; the result is to be called to abort it. */
   run(action: Action, finish: (result: Result) => void): Abort;
 }
 

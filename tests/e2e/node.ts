@@ -104,10 +104,14 @@ export class Node {
     await this.#end("SIGKILL");
   }
 
-  /** SIGSTOP: as a machine that is not scheduled. */
+  /** SIGSTOP: as a machine that is not scheduled. Every thread stands when this returns. */
   pause(): void {
     Deno.kill(this.pid, "SIGSTOP");
     this.#paused = true;
+    // A thread that runs on another processor goes on until it is told: it could still answer.
+    for (const deadline = Date.now() + 5000; !allStopped(this.pid);) {
+      if (Date.now() > deadline) throw new Error(`the agent of ${this.name} does not stop`);
+    }
   }
 
   /** SIGCONT. */
@@ -201,4 +205,12 @@ export class Node {
     if (late) throw new Error(`the agent of ${this.name} did not end on ${signal}`);
     return code;
   }
+}
+
+/** Whether every thread of a process is stopped by a signal, proc_pid_stat(5). */
+function allStopped(pid: number): boolean {
+  return [...Deno.readDirSync(`/proc/${pid}/task`)].every(({ name }) => {
+    const stat = Deno.readTextFileSync(`/proc/${pid}/task/${name}/stat`);
+    return stat.slice(stat.lastIndexOf(")") + 2).startsWith("T");
+  });
 }
