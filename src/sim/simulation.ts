@@ -20,9 +20,9 @@ import { geometry } from "../volume/metadata/layout.ts";
 import { Adversary } from "./adversary.ts";
 import { Chance } from "./chance.ts";
 import { Client } from "./client.ts";
-import { replicaIdOf, simulatedConfig, VOLUME } from "./configuration.ts";
+import { GROUP, replicaIdOf, simulatedConfig, VOLUME } from "./configuration.ts";
 import { Disk } from "./disk.ts";
-import { checkIdentical, complaint, planesOf } from "./health.ts";
+import { checkIdentical, complaint, ownerOf, planesOf } from "./health.ts";
 import { History } from "./history.ts";
 import { Machine } from "./machine.ts";
 import { Network } from "./network.ts";
@@ -47,6 +47,8 @@ export interface Outcome {
 
 /** After everything is mended all must be well within so many times deadtime. */
 const RECOVERY = 60;
+/** A takeover may take so many times keepalive longer than the death is noticed. */
+const TAKEOVER = 1;
 /** Slots of the activity log of a volume that has more extents than that. */
 const FEW_SLOTS = 12;
 
@@ -155,7 +157,23 @@ function live(world: World, chance: Chance): number {
   });
   readAll(world, clients[0]!, blocks);
   checkIdentical(world);
+  takeOver(world);
   return recovery;
+}
+
+/** All is well, and the owner dies: the other goes on in time. */
+function takeOver(world: World): void {
+  const { schedule, options: { deadtime, keepalive } } = world;
+  const began = schedule.now;
+  ownerOf(world)!.kill(false);
+  const limit = began + deadtime / (1 - world.options.drift) + TAKEOVER * keepalive;
+  schedule.run(limit, () => ownerOf(world) !== null);
+  if (ownerOf(world) === null) {
+    throw new Violation(
+      "P4",
+      `nobody runs ${GROUP} ${(schedule.now - began).toFixed(0)} ms after its owner died`,
+    );
+  }
 }
 
 function waitUntilWell(world: World, limit: number, what: () => string | null): void {
