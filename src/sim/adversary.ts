@@ -9,6 +9,7 @@ import { GROUP } from "./configuration.ts";
 import { complaint } from "./health.ts";
 import type { Machine } from "./machine.ts";
 import type { Route } from "./network.ts";
+import { createReplica } from "./replica.ts";
 import { type FaultName, FAULTS } from "./options.ts";
 import type { World } from "./world.ts";
 
@@ -37,6 +38,8 @@ const AMBUSHES: readonly FaultName[] = [
   "fuse",
   "power",
   "isolate",
+  "pairCut",
+  "pairCut",
   "oneWay",
   "replicationCut",
   "sessionReset",
@@ -172,6 +175,12 @@ export class Adversary {
           while_(),
           ({ from, to }) => from === machine.index || to === machine.index,
         );
+      case "pairCut": {
+        // Both are heard by the others, so that these have to choose.
+        const other = chance.pick(machines).index;
+        const pair = [machine.index, other];
+        return this.#cut(while_(), ({ from, to }) => pair.includes(from) && pair.includes(to));
+      }
       case "split": {
         const side = machines.map(() => chance.is(0.5));
         return this.#cut(while_(), ({ from, to }) => side[from] !== side[to]);
@@ -221,6 +230,8 @@ export class Adversary {
         return this.#ail(machine, fault === "serviceFails" ? "fails" : "hangs", while_());
       case "voterLoss":
         return this.#loseVoter(machine);
+      case "diskLoss":
+        return this.#loseDisk(machine);
     }
   }
 
@@ -341,6 +352,17 @@ export class Adversary {
     machine.voterLog = [];
     this.#single = true;
     this.#startLater(machine, this.#world.options.deadtime * this.#chance.between(0, 3), true);
+  }
+
+  /** A replica's disk is replaced by a used one, with a new replica on it. */
+  #loseDisk(machine: Machine): void {
+    const { world } = machine;
+    if (machine.disk === null || machine.agent === null || !this.#allIsWell()) return;
+    world.say(machine.name, () => "--- the disk is replaced");
+    machine.kill(false);
+    machine.disk = createReplica(world.options, machine.name, ++machine.disks, this.#chance.fork());
+    this.#single = true;
+    this.#startLater(machine, world.options.deadtime * this.#chance.between(0, 3), true);
   }
 
   #ask({ agent, onMain }: Machine, command: OperatorCommand): void {

@@ -8,11 +8,6 @@ export const VOLUME = "data";
 /** The group with the volume; `aux` has none. */
 export const GROUP = "web";
 
-/** Id of the replica that a machine begins with. */
-export function replicaIdOf(node: string): string {
-  return `replica-${node}`;
-}
-
 /** Makes the configuration that every simulated node has. */
 export function simulatedConfig(options: Options): Config {
   const { keepalive, deadtime, runners, witnesses } = options;

@@ -33,8 +33,14 @@ export class Disk {
   /** Milliseconds that operations take, least and most. */
   latency: readonly [number, number] = [0.05, 0.5];
 
-  /** An empty disk with a formatted metadata region. */
-  constructor(blocks: number, metadata: Uint8Array, volatileCache: boolean, chance: Chance) {
+  /** A disk of zeroes with a formatted metadata region. */
+  constructor(
+    readonly replicaId: string,
+    blocks: number,
+    metadata: Uint8Array,
+    volatileCache: boolean,
+    chance: Chance,
+  ) {
     this.cache = new Int32Array(blocks);
     this.stable = new Int32Array(blocks);
     this.metadata = metadata;

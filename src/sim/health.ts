@@ -1,6 +1,6 @@
 /** Whether a simulated cluster is well, as somebody sees who can look everywhere at once. */
 
-import { GROUP, replicaIdOf } from "./configuration.ts";
+import { GROUP } from "./configuration.ts";
 import type { DataPlane } from "./data_plane.ts";
 import type { Machine } from "./machine.ts";
 import { Violation, type World } from "./world.ts";
@@ -58,11 +58,10 @@ export function checkMembers(world: World, block: number): void {
   if (world.options.power !== "none") return;
   const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
   for (const id of Object.values(record?.volumes ?? {})[0]?.upToDate ?? []) {
-    const machine = world.machines.find(({ disk, name }) =>
-      disk !== null && replicaIdOf(name) === id
-    );
-    const where = `member ${machine!.name}`;
-    world.history.checkHeld(block, machine!.disk!.cache[block]!, where);
+    const machine = world.machines.find(({ disk }) => disk?.replicaId === id);
+    if (machine === undefined) continue;
+    const where = `member ${machine.name}`;
+    world.history.checkHeld(block, machine.disk!.cache[block]!, where);
   }
 }
 

@@ -92,8 +92,8 @@ export class History {
     if (this.#forgives !== "nothing") return;
     const newest = this.#newest.get(block);
     if (newest === undefined || newest.value === value) return;
-    const found = value === 0 ? null : this.#writes[value];
-    if (found !== null && !(found!.ended < newest.began)) return;
+    const found = this.#writes[value];
+    if (found !== undefined && !(found.ended < newest.began)) return;
     throw new Violation(
       "P1",
       `${where} holds value ${value} of block ${block}, not what was acknowledged later: ` +

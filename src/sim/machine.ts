@@ -25,7 +25,9 @@ export class Machine {
   readonly name: string;
   readonly index: number;
   readonly witness: boolean;
-  readonly disk: Disk | null;
+  disk: Disk | null;
+  /** How many disks it has had. */
+  disks = 1;
   /** local = offset + rate × world time */
   readonly rate: number;
   readonly #offset: number;
@@ -79,10 +81,23 @@ export class Machine {
     this.worker.waiting = [];
     this.main.heldUntil = 0;
     this.worker.heldUntil = 0;
-    const agent = new Agent(this, ++this.#incarnation);
+    const agent = this.#newAgent();
     this.agent = agent;
     this.world.say(this.name, () => `--- agent started, run ${this.#incarnation}`);
     this.onMain(() => agent.begin());
+  }
+
+  #newAgent(): Agent {
+    try {
+      return new Agent(this, ++this.#incarnation);
+    } catch (error) {
+      throw this.#broken(error);
+    }
+  }
+
+  #broken(error: unknown): Violation {
+    const what = error instanceof Error ? error.stack ?? error.message : String(error);
+    return new Violation("exception", `${this.name} at ${this.world.now.toFixed(1)} ms: ${what}`);
   }
 
   /** Ends the agent at once; `power`: and the machine with it. */
@@ -175,10 +190,7 @@ export class Machine {
       action();
     } catch (error) {
       if (error instanceof Violation) throw error;
-      if (!(error instanceof Killed)) {
-        const what = error instanceof Error ? error.stack ?? error.message : String(error);
-        throw new Violation("exception", `${this.name} at ${world.now.toFixed(1)} ms: ${what}`);
-      }
+      if (!(error instanceof Killed)) throw this.#broken(error);
       return;
     }
     if (thread === this.main) world.checkOneOwner();

@@ -15,6 +15,7 @@ export const FAULTS = [
   "blackout",
   "shutdown",
   "isolate",
+  "pairCut",
   "split",
   "oneWay",
   "replicationCut",
@@ -31,6 +32,7 @@ export const FAULTS = [
   "serviceFails",
   "serviceHangs",
   "voterLoss",
+  "diskLoss",
 ] as const;
 
 /** One of {@linkcode FAULTS}. */
@@ -84,8 +86,9 @@ export function drawOptions(seed: number, duration: number): Options {
   ) as Record<FaultName, number>;
   if (power === "none") weights.power = 0;
   if (power !== "many") weights.blackout = 0;
-  if (weights.voterLoss > 0) weights.voterLoss *= 0.3;
-  if (weights.blackout > 0) weights.blackout *= 0.3;
+  weights.voterLoss *= 0.3;
+  weights.diskLoss *= 0.3;
+  weights.blackout *= 0.3;
   const large = chance.is(0.03);
   return {
     seed,

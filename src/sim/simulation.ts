@@ -15,13 +15,11 @@
  * @module
  */
 
-import { formatMetadata } from "../volume/metadata/format.ts";
-import { geometry } from "../volume/metadata/layout.ts";
 import { Adversary } from "./adversary.ts";
 import { Chance } from "./chance.ts";
 import { Client } from "./client.ts";
-import { GROUP, replicaIdOf, simulatedConfig, VOLUME } from "./configuration.ts";
-import { Disk } from "./disk.ts";
+import { GROUP, simulatedConfig } from "./configuration.ts";
+import { createReplica } from "./replica.ts";
 import { checkIdentical, complaint, ownerOf, planesOf } from "./health.ts";
 import { History } from "./history.ts";
 import { Machine } from "./machine.ts";
@@ -49,8 +47,6 @@ export interface Outcome {
 const RECOVERY = 60;
 /** A takeover may take so many times keepalive longer than the death is noticed. */
 const TAKEOVER = 1;
-/** Slots of the activity log of a volume that has more extents than that. */
-const FEW_SLOTS = 12;
 
 /** Runs one world. The same options give the same run. */
 export function simulate(options: Options, trace: Trace | null = null): Outcome {
@@ -95,28 +91,10 @@ function buildWorld(options: Options, chance: Chance, trace: Trace | null): Worl
   config.nodes.forEach(({ name }, index) => {
     const replica = config.volumes[0]!.replicas.some(({ node }) => node === name);
     const drift = options.drift * (chance.is(0.5) ? chance.pick([-1, 1]) : chance.between(-1, 1));
-    const disk = replica ? newDisk(options, name, chance.fork()) : null;
+    const disk = replica ? createReplica(options, name, 1, chance.fork()) : null;
     world.machines.push(new Machine(world, index, 1 + drift, disk));
   });
   return world;
-}
-
-function newDisk(options: Options, node: string, chance: Chance): Disk {
-  const size = options.blocks * 4096;
-  const alExtents = options.blocks > FEW_SLOTS * 1024 ? FEW_SLOTS : 67;
-  const region = new Uint8Array(geometry(size, alExtents).bytes);
-  const init = {
-    volume: VOLUME,
-    size,
-    alExtents,
-    replicaId: replicaIdOf(node),
-    storage: `storage-${node}`,
-    generation: `random-${node}`,
-    blank: "zero",
-    bootId: "",
-  } as const;
-  for (const { offset, bytes } of formatMetadata(init)) region.set(bytes, offset);
-  return new Disk(options.blocks, region, options.volatileCache, chance);
 }
 
 /** Blocks that clients touch: neighbours, and some far away. */
