@@ -13,6 +13,9 @@ import { createReplica } from "./replica.ts";
 import { type FaultName, FAULTS } from "./options.ts";
 import type { World } from "./world.ts";
 
+/** So many times deadtime after the end of trouble the last thing is mended. */
+export const MENDING = 12;
+
 /** Moments at which something is decided: there a fault does most harm. */
 const MOMENTS = new Set([
   "take",
@@ -109,7 +112,7 @@ export class Adversary {
     this.#after(3 * options.deadtime, () => this.#startAll());
     this.#after(8 * options.deadtime, () => this.#startAll());
     this.#after(4 * options.deadtime, () => this.#pardon());
-    this.#after(12 * options.deadtime, () => this.#pardon());
+    this.#after(MENDING * options.deadtime, () => this.#pardon());
   }
 
   /** Cleans up after failed services, and ends every standby. */
@@ -131,6 +134,8 @@ export class Adversary {
     this.#after(this.#chance.around(this.#world.options.faultInterval), () => {
       if (this.#over) return;
       if (this.#single && complaint(this.#world) === null) this.#single = false;
+      // All is not well while a group has failed somewhere: what services did is cleaned up.
+      if (this.#single && this.#chance.is(0.3)) this.#pardon();
       if (!this.#single) this.#do(this.#draw(total));
       this.#next(total);
     });

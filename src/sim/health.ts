@@ -4,7 +4,7 @@ import { GROUP } from "./configuration.ts";
 import type { DataPlane } from "./data_plane.ts";
 import type { Machine } from "./machine.ts";
 import { Violation, type World } from "./world.ts";
-import type { GroupRecord } from "../cluster/types.ts";
+import type { ClusterRecord, GroupRecord } from "../cluster/types.ts";
 
 /** The machine that runs a group, in its core's opinion and with its address up; null: none. */
 export function ownerOf(world: World, group: string = GROUP): Machine | null {
@@ -22,7 +22,12 @@ export function complaint(world: World): string | null {
   for (const machine of world.machines) {
     if (machine.agent === null) return `${machine.name} is down`;
   }
+  const cluster = world.registers.newest("cluster") as ClusterRecord | undefined;
+  if (cluster !== undefined && cluster.standby.length > 0) return "somebody is in standby";
   for (const { name } of world.config.groups) {
+    for (const { agent, name: node } of world.machines) {
+      if (agent!.state.groups.get(name)!.failed) return `${name} failed on ${node}`;
+    }
     if (ownerOf(world, name) === null) return `nobody runs ${name}`;
     for (const { agent, name: voter } of world.machines) {
       if (agent!.state.acceptor.accepted.has(`group:${name}`)) continue;

@@ -15,7 +15,7 @@
  * @module
  */
 
-import { Adversary } from "./adversary.ts";
+import { Adversary, MENDING } from "./adversary.ts";
 import { Chance } from "./chance.ts";
 import { Client } from "./client.ts";
 import { GROUP, simulatedConfig } from "./configuration.ts";
@@ -127,7 +127,7 @@ function live(world: World, chance: Chance): number {
   waitUntilWell(world, limit, () => complaint(world));
   const recovery = schedule.now - mended;
   // It stays so, while clients go on; then they end.
-  schedule.run(schedule.now + 5 * options.deadtime);
+  schedule.run(Math.max(schedule.now, mended + MENDING * options.deadtime) + 2 * options.deadtime);
   for (const client of clients) client.stop();
   waitUntilWell(world, schedule.now + 10 * options.deadtime, () => {
     const waiting = planesOf(world).reduce((sum, plane) => sum + plane.waiting, 0);
