@@ -16,13 +16,15 @@ import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.t
 import { type MemberLink, Membership } from "./membership.ts";
 import { sendOperation } from "./operation_frames.ts";
 import type { Resync } from "./resync.ts";
-import { decideSync } from "./sync_decision.ts";
+import { decideSync, type SyncDecision } from "./sync_decision.ts";
 import { type ConnectionState, type ControlMessage, FrameKind } from "./types.ts";
 import type { Replication, WritePath } from "./write_path.ts";
 
 /** Milliseconds between attempts to connect; doubled up to the second after failures. */
 const REDIAL_FIRST = 100;
 const REDIAL_LAST = 1000;
+/** The same for a replica that was refused: somebody may have mended it. */
+const REDIAL_REFUSED = 10_000;
 /** A PING is sent after this part of the timeout without a frame. */
 const PING_PART = 4;
 
@@ -67,8 +69,10 @@ export class SourceLink implements Replication, MemberLink {
   #downSince = 0;
   #heardAt = 0;
   #spokeAt = 0;
-  /** Why nothing is tried any more: split brain or unrelated data. */
+  /** Why no session is wanted: split brain, unrelated data, or a newer epoch. */
   #standAlone: string | null = null;
+  /** Whose data were refused: replica id and generation. Empty: nobody's. */
+  #refused = "";
 
   /** For the one peer of this volume. */
   constructor(context: VolumeContext, table: OpTable) {
@@ -133,6 +137,7 @@ export class SourceLink implements Replication, MemberLink {
     this.#peerId = "";
     this.#peerStorage = null;
     this.#standAlone = null;
+    this.#refused = "";
     this.#downSince = this.#context.now;
     this.#redialAt = 0;
     this.#redialWait = REDIAL_FIRST;
@@ -249,7 +254,8 @@ export class SourceLink implements Replication, MemberLink {
   tick(): void {
     const { now, init, io } = this.#context;
     if (this.#state === LinkState.Down) {
-      if (this.#standAlone === null && now >= this.#redialAt) this.#dial();
+      const hope = this.#standAlone === null || this.#refused !== "";
+      if (hope && now >= this.#redialAt) this.#dial();
     } else if (now - this.#heardAt > init.timeout) {
       this.#drop(`nothing was heard for ${init.timeout} ms`);
     } else if (this.#state !== LinkState.Dialing) {
@@ -320,11 +326,25 @@ export class SourceLink implements Replication, MemberLink {
   }
 
   #declined(why: string, epoch: number): void {
-    const own = this.#context.epoch;
-    const known = { ...this.#known(), epoch, own };
+    const known = { ...this.#known(), epoch, own: this.#context.epoch };
     this.#context.note("warning", "declined", `the replica declined: ${why}`, known);
-    if (epoch > own) this.#standAlone = why;
+    if (epoch > this.#context.epoch) this.#standAlone = why;
     this.#drop(why);
+  }
+
+  /** Nobody's data are thrown away unasked. Tried again now and then, told once. */
+  #refuse(welcome: Welcome, { verdict, reason }: SyncDecision, text: string): void {
+    const { init, now } = this.#context;
+    const told = this.#refused;
+    this.#refused = `${welcome.replicaId} ${welcome.generations.current}`;
+    if (this.#refused !== told) {
+      const mend = `to give up what ${init.peers[PEER]!} holds, stop its agent, then there: ` +
+        `bascule volume create --force ${init.name}`;
+      this.#context.note("error", verdict, `${text}: no replication; ${mend}`, this.#known());
+    }
+    this.#standAlone = reason;
+    this.#drop(reason);
+    this.#redialAt = now + REDIAL_REFUSED;
   }
 
   #welcomed(welcome: Welcome): void {
@@ -383,11 +403,10 @@ export class SourceLink implements Replication, MemberLink {
     const known = { ...this.#known(), verdict: decision.verdict, dirtyBlocks: bitmap.count };
     const text = `meeting replica ${welcome.replicaId}: ${decision.verdict}, ${decision.reason}`;
     if (decision.verdict === "split-brain" || decision.verdict === "unrelated") {
-      context.note("error", decision.verdict, text, known);
-      this.#standAlone = decision.reason;
-      this.#drop(decision.reason);
-      return;
+      return this.#refuse(welcome, decision, text);
     }
+    this.#standAlone = null;
+    this.#refused = "";
     context.note("info", "sync-decision", text, known);
     if (decision.verdict === "full") bitmap.set(0, layout.blocks);
     const session = this.#session;

@@ -44,7 +44,7 @@ export interface WorldOptions {
   readonly logSlots?: number;
   readonly volatileCache?: boolean;
   readonly protocol?: ReplicationProtocol;
-  readonly blank?: "zero" | "unknown";
+  readonly blank?: "zero" | "unknown" | "no";
   readonly timeout?: number;
   readonly soleBoot?: boolean;
 }
@@ -96,7 +96,11 @@ export class World {
   }
 
   /** A fresh metadata region. */
-  format(index: number, replicaId = index === 0 ? "aaaaaaaa" : "bbbbbbbb"): Uint8Array {
+  format(
+    index: number,
+    replicaId = index === 0 ? "aaaaaaaa" : "bbbbbbbb",
+    blank = this.options.blank ?? "zero",
+  ): Uint8Array {
     const region = new Uint8Array(this.layout.bytes);
     for (
       const chunk of formatMetadata({
@@ -106,7 +110,7 @@ export class World {
         replicaId,
         storage: `storage-${index}-0`,
         generation: `random-${index}`,
-        blank: this.options.blank ?? "zero",
+        blank,
         bootId: "",
       })
     ) region.set(chunk.bytes, chunk.offset);

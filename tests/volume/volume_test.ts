@@ -328,3 +328,28 @@ Deno.test("requests out of range, empty, or to a Secondary are answered at once"
   assert.equal(pair.world.request(0, Read, pair.world.layout.blocks, 1).answered, 22);
   assert.equal(pair.world.request(0, Write, 0, 0).answered, 0);
 });
+
+Deno.test("a replica with data of its own is refused, told once, and met again when it is mended", () => {
+  const pair = new Pair({ blank: "no" });
+  pair.world.start(0);
+  pair.world.start(1);
+  // The first record names alpha alone.
+  Object.assign(pair.cluster.register, { upToDate: ["aaaaaaaa"] });
+  pair.settle(20);
+  pair.take(0);
+  pair.settle(30_000);
+  const [alpha, beta] = pair.world.nodes;
+  const refusals = () => alpha.notes.filter(({ rule }) => rule === "unrelated");
+  assert.equal(alpha.report!.peers[0]!.connection, "StandAlone");
+  assert.equal(refusals().length, 1);
+  assert.match(refusals()[0]!.text, /beta holds.*bascule volume create --force data/);
+
+  // Somebody gives up what beta held; alpha goes on all the while.
+  pair.world.crash(1, false);
+  beta.disk.metadata = pair.world.format(1, beta.replicaId, "unknown");
+  pair.restart(1);
+  pair.settle(15_000);
+  assert.equal(alpha.report!.peers[0]!.connection, "Connected");
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa", "bbbbbbbb"]);
+  assert.equal(refusals().length, 1);
+});
