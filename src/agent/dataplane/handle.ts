@@ -18,6 +18,7 @@ import type { Note } from "../../cluster/types.ts";
 import type { ClusterKeys } from "../../config/key_file.ts";
 import type { Config, VolumeConfig } from "../../config/types.ts";
 import { boottimeMs } from "../../os/clock.ts";
+import { closeQuietly } from "../../os/libc.ts";
 import type { EngineName } from "../../os/engine.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts";
 import { LeaseCell } from "./lease_cell.ts";
@@ -62,6 +63,8 @@ export class VolumeWorker {
   readonly #pipe: OrderPipe;
   readonly #lease = new LeaseCell();
   readonly #ended = Promise.withResolvers<void>();
+  /** Waits for the Worker to have loaded its modules; null once it is sent. */
+  #init: WorkerInit | null;
   #over = false;
 
   /** Starts the Worker; whatever goes wrong in it comes by `onFatal`. */
@@ -80,7 +83,7 @@ export class VolumeWorker {
       event.preventDefault();
       this.#fatal(`the data plane broke down: ${event.message}`);
     };
-    this.#worker.postMessage(workerInit(options, this.#pipe.workerEnd, this.#lease.buffer));
+    this.#init = workerInit(options, this.#pipe.workerEnd, this.#lease.buffer);
   }
 
   /** Passes an order on. It is carried out in order, and answered by `onAsk`. */
@@ -112,6 +115,10 @@ export class VolumeWorker {
   #message(message: WorkerMessage): void {
     if (this.#over) return;
     switch (message.type) {
+      case "loaded":
+        if (this.#init !== null) this.#worker.postMessage(this.#init);
+        this.#init = null;
+        return;
       case "ready":
         return this.onReady(message.ready);
       case "report":
@@ -136,6 +143,7 @@ export class VolumeWorker {
   #end(): void {
     this.#over = true;
     this.#worker.terminate();
+    if (this.#init !== null) closeQuietly(this.#init.orders);
     this.#pipe.close();
     this.#ended.resolve();
   }

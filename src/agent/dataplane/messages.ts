@@ -69,6 +69,8 @@ export interface WorkerReady {
 
 /** What the Worker posts. */
 export type WorkerMessage =
+  /** It listens: what is posted to a Worker that still loads its modules is lost. */
+  | { readonly type: "loaded" }
   | { readonly type: "ready"; readonly ready: WorkerReady }
   | { readonly type: "report"; readonly report: VolumeReport }
   | { readonly type: "ask"; readonly ask: VolumeAsk }

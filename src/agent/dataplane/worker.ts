@@ -26,6 +26,7 @@ export function serveDataPlane(open: OpenVolume = openVolume): void {
       scope.postMessage({ type: "fatal", reason: reasonOf(error) });
     }
   };
+  scope.postMessage({ type: "loaded" });
 }
 
 function startPlane(init: WorkerInit, post: (message: WorkerMessage) => void): DataPlane {
