@@ -13,10 +13,11 @@ import type { GroupRecord, Note, OperatorCommand } from "../cluster/types.ts";
 import type { ClusterKeys } from "../config/key_file.ts";
 import type { Config, NodeConfig } from "../config/types.ts";
 import { bootId, boottimeMs } from "../os/clock.ts";
-import { serveApi, type StatusApi } from "../status/api.ts";
+import { ApiError, serveApi, type StatusApi } from "../status/api.ts";
 import type { Journal } from "../status/journal.ts";
 import type { StatusDocument } from "../status/types.ts";
 import { type FrameError, openFrame, sealFrame } from "../wire/frame.ts";
+import { AgentError, inDirectory } from "./agent_error.ts";
 import { ClusterShell } from "./cluster_shell.ts";
 import { Groups } from "./groups.ts";
 import { raiseIncarnation } from "./incarnation.ts";
@@ -77,7 +78,12 @@ export class Agent {
       const state = createCluster({
         config,
         node: node.name,
-        incarnation: raiseIncarnation(config.paths.state, Date.now() / 1000),
+        incarnation: inDirectory(
+          config.paths.state,
+          "the agent's state",
+          "--state-dir",
+          () => raiseIncarnation(config.paths.state, Date.now() / 1000),
+        ),
         voterId: opening.voterId ?? randomId(),
         now: boottimeMs(),
         seed: crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
@@ -119,16 +125,12 @@ export class Agent {
   /**
    * Starts an agent: it sweeps leftovers of an earlier run, then takes part.
    *
-   * @throws if another agent serves in the runtime directory, or the incarnation cannot be raised
+   * @throws {AgentError} if another agent serves in the runtime directory, or the incarnation
+   *   cannot be raised
    */
   static async start(init: AgentInit): Promise<Agent> {
-    const { config, node, journal } = init;
-    const agent = new Agent(init, (agent) =>
-      serveApi(config.paths.runtime, {
-        status: () => agent.status(),
-        command: (command) => agent.command(command),
-        journal,
-      }));
+    const { config, node } = init;
+    const agent = new Agent(init, (agent) => agent.#serve());
     await agent.#groups.sweep();
     agent.#note(
       "info",
@@ -136,6 +138,26 @@ export class Agent {
       `agent of ${node.name} started, cluster ${config.cluster.name}`,
     );
     return agent;
+  }
+
+  #serve(): StatusApi {
+    const { config: { paths }, journal } = this.#init;
+    const provider = {
+      status: () => this.status(),
+      command: (command: OperatorCommand) => this.command(command),
+      journal,
+    };
+    try {
+      return inDirectory(
+        paths.runtime,
+        "the agent's socket",
+        "--runtime-dir",
+        () => serveApi(paths.runtime, provider),
+      );
+    } catch (error) {
+      if (error instanceof ApiError) throw new AgentError(error.message, { cause: error });
+      throw error;
+    }
   }
 
   /** Resolves when the agent is over: after `stop`, or rejects with what it could not survive. */
@@ -270,6 +292,7 @@ export class Agent {
     await this.#api.close();
     this.#links.close();
     this.#store.close();
+    this.#note("info", "agent-ended", `agent of ${this.#init.node.name} ended`);
     this.#ended.resolve();
   }
 }

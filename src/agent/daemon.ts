@@ -11,6 +11,7 @@ import { Journal } from "../status/journal.ts";
 import { endLogging, logNote, logText, setUpLogging } from "../status/logging.ts";
 import { VoterStore } from "./voter_store.ts";
 import { Agent } from "./agent.ts";
+import { inDirectory } from "./agent_error.ts";
 
 /** What a run of the agent needs. */
 export interface DaemonOptions {
@@ -23,17 +24,20 @@ export interface DaemonOptions {
 /**
  * Runs the agent until SIGTERM or SIGINT, which hand its groups over first.
  *
- * @throws if it cannot start, or cannot go on
+ * @throws {AgentError} if an operator must mend what keeps it from starting or going on
  */
 export async function runAgent(options: DaemonOptions): Promise<void> {
   const { config, node, keys } = options;
   setUpLogging({ level: options.logLevel, node: node.name });
   // First of all: it holds the lock that keeps a second agent off this state directory.
-  const voter = VoterStore.open(config.paths.state);
-  const journal = Journal.open(config.paths.state, {
-    node: node.name,
-    onFailure: (text) => logText("error", text),
-  });
+  const { state } = config.paths;
+  const { voter, journal } = inDirectory(state, "the agent's state", "--state-dir", () => ({
+    voter: VoterStore.open(state),
+    journal: Journal.open(state, {
+      node: node.name,
+      onFailure: (text) => logText("error", text),
+    }),
+  }));
   const note = (entry: Note) => {
     logNote(entry);
     journal.append(entry);

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { AgentError } from "./agent_error.ts";
+
 /** Name of the file in the state directory. */
 const FILE = "incarnation";
 
@@ -48,7 +50,7 @@ function readIncarnation(path: string): number {
   }
   const value = Number(text.trim());
   if (!Number.isSafeInteger(value) || value < 1) {
-    throw new Error(
+    throw new AgentError(
       `${path}: ${JSON.stringify(text.slice(0, 40))} is no incarnation; ` +
         `remove the file, the next start takes one from the clock`,
     );

@@ -21,6 +21,7 @@ import {
   recordSlot,
   writeLog,
 } from "../wire/voter_log.ts";
+import { AgentError } from "./agent_error.ts";
 
 const LOG = "voter.log";
 const MARK = "voter.mark";
@@ -84,7 +85,7 @@ export class VoterStore {
     const lock = Deno.openSync(`${dir}/${LOCK}`, { create: true, write: true, mode: 0o600 });
     try {
       if (!lock.tryLockSync(true)) {
-        throw new Error(
+        throw new AgentError(
           `${dir}/${LOCK} is held by another process: one agent per state directory, stop the ` +
             "other one or give this one its own with --state-dir",
         );
@@ -108,7 +109,7 @@ export class VoterStore {
    * call throws, because nobody knows what a failed fsync left; the agent has to start again.
    */
   append(record: VoterLogRecord): void {
-    if (this.#failure !== null) throw new Error(this.#failure);
+    if (this.#failure !== null) throw new AgentError(this.#failure);
     try {
       if (this.#state.length > this.#rewriteAbove) this.#compact();
       const { bytes, state } = appendRecord(this.#state, record);
@@ -124,7 +125,7 @@ export class VoterStore {
       this.#failure = `the voter's log in ${this.#dir} cannot be written (${
         error instanceof Error ? error.message : String(error)
       }): mend the disk or free space on it, then start the agent again`;
-      throw new Error(this.#failure, { cause: error });
+      throw new AgentError(this.#failure, { cause: error });
     }
   }
 
@@ -162,7 +163,7 @@ function openLocked(dir: string, create: Create): VoterStoreOpening {
     ? { verdict: "lost" as const, detail: `${LOG} is missing`, records: [] }
     : readLog(bytes, markBytes === null ? null : decodeMark(markBytes));
   if (reading.verdict === "foreign") {
-    throw new Error(`${dir}/${LOG}: ${reading.detail}; run the version that wrote it`);
+    throw new AgentError(`${dir}/${LOG}: ${reading.detail}; run the version that wrote it`);
   }
   if (reading.verdict === "lost") {
     const kept = moveAside(dir);
@@ -231,7 +232,7 @@ function moveAside(dir: string): string[] {
     syncDirectory(dir);
     return kept;
   }
-  throw new Error(`${dir} is full of ${LOG}.lost-N files: look at them and remove them`);
+  throw new AgentError(`${dir} is full of ${LOG}.lost-N files: look at them and remove them`);
 }
 
 function writeAt(file: Deno.FsFile, offset: number, bytes: Uint8Array): void {

@@ -8,6 +8,7 @@ import { message } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
 import { option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
+import { AgentError } from "../agent/agent_error.ts";
 import { runAgent } from "../agent/daemon.ts";
 import { checkKeyFile } from "../config/key_file.ts";
 import { formatProblem } from "../config/problem.ts";
@@ -52,6 +53,11 @@ export async function runRun(options: RunOptions): Promise<number> {
         EXIT.usage,
       );
   }
-  await runAgent({ config, node, keys: key.keys, logLevel: options.logLevel ?? "info" });
+  try {
+    await runAgent({ config, node, keys: key.keys, logLevel: options.logLevel ?? "info" });
+  } catch (error) {
+    if (error instanceof AgentError) throw new CommandError(`bascule: ${error.message}`);
+    throw error;
+  }
   return EXIT.done;
 }

@@ -40,6 +40,11 @@ export interface StatusProvider {
   readonly journal: Pick<Journal, "after" | "last">;
 }
 
+/** Why the API cannot be served, and the mend. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+}
+
 /** A running API. */
 export interface StatusApi {
   /** Path of the socket. */
@@ -52,7 +57,7 @@ export interface StatusApi {
  * Serves the API in `runtimeDir`, which is created if it is missing. A socket left by an agent that
  * is gone is replaced.
  *
- * @throws if another agent serves there, or the path is too long for a socket
+ * @throws {ApiError} if another agent serves there, or the path is too long for a socket
  */
 export function serveApi(
   runtimeDir: string,
@@ -61,7 +66,7 @@ export function serveApi(
 ): StatusApi {
   const path = `${runtimeDir}/${SOCKET}`;
   if (new TextEncoder().encode(path).length > MAX_PATH) {
-    throw new Error(
+    throw new ApiError(
       `${path} is too long for a socket, the most is ${MAX_PATH} bytes; choose a shorter ` +
         "directory with paths.runtime or --runtime-dir",
     );
@@ -70,7 +75,7 @@ export function serveApi(
   const lock = Deno.openSync(`${runtimeDir}/${LOCK}`, { create: true, write: true, mode: 0o600 });
   try {
     if (!lock.tryLockSync(true)) {
-      throw new Error(
+      throw new ApiError(
         `another agent serves ${path}; stop it, or give this one its own directory with ` +
           "--runtime-dir",
       );

@@ -174,3 +174,29 @@ test("help, version and completions go to standard output and exit 0", async () 
   assert.equal(completions.code, 0);
   assert.match(completions.out, /complete .*bascule/);
 });
+
+test("an agent that cannot start says in one line why, and the mend", async (directory) => {
+  const file = await writeSample(directory);
+  await bascule("config", "key", `${directory}/key`);
+  const node = /\[nodes\.([\w-]+)\]/.exec(SAMPLE)![1]!;
+  const run = async (state: string, runtime: string) => {
+    const options = ["--node", node, "--state-dir", state, "--runtime-dir", runtime];
+    const { code, err } = await bascule("run", "-c", file, ...options);
+    assert.equal(code, 1);
+    const last = err.trimEnd().split("\n").at(-1)!;
+    assert.doesNotMatch(err, /^\s+at /m, "no stack");
+    return last;
+  };
+  const state = `${directory}/state`;
+  // Not even root can make a directory below a file.
+  assert.match(
+    await run(`${file}/state`, `${directory}/run`),
+    /^bascule: .*\/state cannot hold the agent's state .*--state-dir$/,
+  );
+  assert.match(
+    await run(state, `${file}/run`),
+    /^bascule: .*\/run cannot hold the agent's socket .*--runtime-dir$/,
+  );
+  await Deno.writeTextFile(`${state}/incarnation`, "x");
+  assert.match(await run(state, `${directory}/run`), /incarnation: "x" is no incarnation; remove/);
+});
