@@ -60,12 +60,18 @@ export function majorityTime(
   voters: readonly Voter[],
   times: (node: string) => number | undefined,
 ): number | null {
+  // Newest first, by insertion: there are few, and this is asked at every event.
   const known: number[] = [];
   for (const { node } of voters) {
     const time = times(node);
-    if (time !== undefined) known.push(time);
+    if (time === undefined) continue;
+    let at = known.length;
+    while (at > 0 && known[at - 1]! < time) {
+      known[at] = known[at - 1]!;
+      at--;
+    }
+    known[at] = time;
   }
-  known.sort((a, b) => b - a);
   return known[majorityOf(voters.length) - 1] ?? null;
 }
 

@@ -167,7 +167,8 @@ export class Machine {
   /** Threads go on at once. */
   release(): void {
     for (const thread of [this.main, this.worker]) {
-      thread.heldUntil = 0;
+      // The core has not looked at the clock since.
+      thread.heldUntil = Math.min(thread.heldUntil, this.world.now);
       this.#resume(thread);
     }
   }

@@ -106,20 +106,20 @@ export class Network {
 
   /** Sends a frame to one machine or to all (`*`), on every link. */
   send(from: Machine, to: string, frame: Frame): void {
+    const passed = this.#world.options.codecs ? recode(frame) : frame;
     for (const machine of this.#world.machines) {
       if (machine === from || (to !== "*" && machine.name !== to)) continue;
-      for (let link = 0; link < this.#paths - 1; link++) this.#sendOn(from, machine, link, frame);
+      for (let link = 0; link < this.#paths - 1; link++) this.#sendOn(from, machine, link, passed);
     }
   }
 
   #sendOn(from: Machine, to: Machine, link: number, frame: Frame): void {
     if (!this.isOpen(from, to, link)) return;
     const { loss, duplication } = this.weather;
-    const passed = this.#world.options.codecs ? recode(frame) : frame;
     const copies = duplication > 0 && this.#chance.is(duplication) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       if (loss > 0 && this.#chance.is(loss)) continue;
-      this.#world.schedule.after(this.delay(), () => to.receive(link, passed));
+      this.#world.schedule.after(this.delay(), () => to.receive(link, frame));
     }
   }
 

@@ -50,9 +50,9 @@ export class RegisterWatch {
     const key = place(record.register, record.ballot);
     let entry = this.#accepted.get(key);
     if (entry === undefined) {
-      entry = { value, text: JSON.stringify(value), by: new Set() };
+      entry = { value, text: asText(value), by: new Set() };
       this.#accepted.set(key, entry);
-    } else if (entry.value !== value && entry.text !== JSON.stringify(value)) {
+    } else if (entry.value !== value && entry.text !== asText(value)) {
       throw new Violation("register", `two values were accepted at ballot ${key}`);
     }
     entry.by.add(voterId);
@@ -65,7 +65,7 @@ export class RegisterWatch {
     const key = place(body.register, body.ballot);
     const before = this.#proposed.get(key);
     if (before === undefined) this.#proposed.set(key, body.proposal);
-    else if (before !== body.proposal && JSON.stringify(before) !== JSON.stringify(body.proposal)) {
+    else if (before !== body.proposal && asText(before) !== asText(body.proposal)) {
       throw new Violation("register", `ballot ${key} is used for two values`);
     }
   }
@@ -73,7 +73,7 @@ export class RegisterWatch {
   /** A node takes a record for chosen. */
   claimed(register: string, record: GroupRecord | ClusterRecord): void {
     const text = this.#chosen.get(register)?.get(record.version);
-    if (text === JSON.stringify(record)) return;
+    if (text === asText(record)) return;
     throw new Violation(
       "register",
       `version ${record.version} of ${register} is called known chosen and ` +
@@ -102,6 +102,17 @@ export class RegisterWatch {
     chain.set(version, text);
     this.#newest.set(register, value);
   }
+}
+
+/** The same for equal values, whatever codecs did to the order of their keys. */
+function asText(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_, each) =>
+      typeof each === "object" && each !== null && !Array.isArray(each)
+        ? Object.fromEntries(Object.entries(each).sort(([a], [b]) => a < b ? -1 : 1))
+        : each,
+  );
 }
 
 function place(register: string, { n, node, incarnation }: Ballot): string {

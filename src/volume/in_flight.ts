@@ -237,6 +237,15 @@ export class OpTable {
     for (const op of this.ops) if (op.state !== OpState.Free) this.free(op);
   }
 
+  /** Whether the peer owes an answer to something sent before `time`. */
+  unansweredBefore(time: number): boolean {
+    if (this.inUse === 0) return false;
+    for (const { state, peer, sentAt } of this.ops) {
+      if (state === OpState.Running && peer === PeerState.Sent && sentAt < time) return true;
+    }
+    return false;
+  }
+
   /** Number that the peer echoes in its answer. */
   seqOf(op: Op): number {
     return op.generation * OPS + op.index;

@@ -27,6 +27,8 @@ const REDIAL_LAST = 1000;
 const REDIAL_REFUSED = 10_000;
 /** A PING is sent after this part of the timeout without a frame. */
 const PING_PART = 4;
+/** Unanswered frames are looked for so many times in a timeout: each look goes through the table. */
+const WATCH_PART = 16;
 
 type Welcome = Extract<ControlMessage, { type: "WELCOME" }>;
 
@@ -69,6 +71,7 @@ export class SourceLink implements Replication, MemberLink {
   #downSince = 0;
   #heardAt = 0;
   #spokeAt = 0;
+  #watchAt = 0;
   /** Why no session is wanted: split brain, unrelated data, or a newer epoch. */
   #standAlone: string | null = null;
   /** Whose data were refused: replica id and generation. Empty: nobody's. */
@@ -479,17 +482,11 @@ export class SourceLink implements Replication, MemberLink {
 
   /** A frame that is not answered in time means that the replica's disk or the link hangs. */
   #watch(): void {
-    if (this.#table.inUse === 0) return;
-    const { now, init } = this.#context;
-    for (const op of this.#table.ops) {
-      if (
-        op.state === OpState.Running && op.peer === PeerState.Sent &&
-        now - op.sentAt > init.timeout
-      ) {
-        this.#drop(`a frame was not answered for ${init.timeout} ms`);
-        return;
-      }
-    }
+    const { now, init: { timeout } } = this.#context;
+    if (now < this.#watchAt) return;
+    this.#watchAt = now + timeout / WATCH_PART;
+    if (!this.#table.unansweredBefore(now - timeout)) return;
+    this.#drop(`a frame was not answered for ${timeout} ms`);
   }
 }
 
