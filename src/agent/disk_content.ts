@@ -4,10 +4,17 @@
  * @module
  */
 import { closeDisk, extentAt, openDisk } from "../os/files.ts";
+import { META_PAGE_BYTES } from "../volume/metadata/layout.ts";
+import { decodeSuperblock } from "../volume/metadata/superblock.ts";
 import { findSignatures, HEAD_BYTES, TAIL_BYTES } from "./signatures.ts";
 
 /** Pieces in which a file is searched for data, bytes. */
 const SCAN_BYTES = 1 << 20;
+/**
+ * How much of a device's end is searched for the metadata of a volume of another size, which stand
+ * right after its data: a volume leaves little of its disk unused.
+ */
+const REPLICA_TAIL_BYTES = 256 << 20;
 
 /** Reads bytes of a file or device; fewer only at its end. */
 export function readAt(path: string, offset: number, length: number): Uint8Array<ArrayBuffer> {
@@ -34,7 +41,29 @@ export function signaturesOf(path: string, size: number): string[] {
 export function contentOf(disk: { path: string; size: number; block: boolean }): string | null {
   const found = signaturesOf(disk.path, disk.size);
   if (found.length > 0) return found.join(" and ");
+  const volume = disk.block ? volumeAtEnd(disk.path, disk.size) : null;
+  if (volume !== null) return `a replica of bascule volume ${volume}`;
   return disk.block || readsAsZeroes(disk.path, 0, disk.size) ? null : "data";
+}
+
+/** Name of the volume whose internal metadata stand near the end of a disk; null: none is found. */
+export function volumeAtEnd(path: string, size: number): string | null {
+  const file = Deno.openSync(path, { read: true });
+  try {
+    const piece = new Uint8Array(SCAN_BYTES);
+    const first = Math.max(0, size - REPLICA_TAIL_BYTES);
+    for (let at = first - first % META_PAGE_BYTES; at < size; at += SCAN_BYTES) {
+      const bytes = piece.subarray(0, fill(file, at, piece));
+      for (let page = 0; page + META_PAGE_BYTES <= bytes.length; page += META_PAGE_BYTES) {
+        if (bytes[page] !== 0x42) continue;
+        const { superblock } = decodeSuperblock(bytes.subarray(page, page + META_PAGE_BYTES));
+        if (superblock !== undefined) return superblock.volume;
+      }
+    }
+    return null;
+  } finally {
+    file.close();
+  }
 }
 
 /** Does `[start, end)` read as zeroes? Holes are passed over without reading. */

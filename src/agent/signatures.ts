@@ -62,6 +62,7 @@ const MAGICS: readonly Magic[] = [
   hex("a bcache device", "c68573f64e1a45ca8265f57f48ba6d81", 4 * KIB + 24),
   text("a Ceph OSD", "bluestore block device", 0),
   text("a dm-integrity device", "integrt", 0),
+  text("the metadata of a bascule volume", "BASCULE\0", 0),
   hex("a QCOW2 image", "514649fb", 0),
 ];
 

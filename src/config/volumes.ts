@@ -32,6 +32,8 @@ import { formatSize } from "./units.ts";
 
 /** Bytes of one bit in the dirty bitmap, hence the unit of a volume's size. */
 const BLOCK = 4096;
+/** Block numbers of the replica's metadata have 32 bits. */
+const MAX_SIZE = 16 * 2 ** 40;
 const MAX_REPLICAS = 2;
 /** `sockaddr_un.sun_path` holds 108 bytes, one of them NUL: unix(7). */
 const MAX_SOCKET_PATH = 107;
@@ -131,6 +133,9 @@ const volumeSize: Reader<number> = (value, problems) => {
   const bytes = size(value, problems);
   if (bytes === undefined) return undefined;
   if (bytes === 0) return fail(value, "a volume of size 0 holds nothing; give it a size", problems);
+  if (bytes > MAX_SIZE) {
+    return fail(value, "a volume has at most 16TiB; split it into several volumes", problems);
+  }
   if (bytes % BLOCK === 0) return bytes;
   const rounded = formatSize(Math.ceil(bytes / BLOCK) * BLOCK);
   return fail(

@@ -18,6 +18,10 @@ bad("size that is too large", [['"512MiB"', '"9000TiB"']], [
   '23:8: volumes.logs.size: "9000TiB" is too large; the largest size is 8191TiB',
 ]);
 
+bad("size above what the metadata can number", [['"512MiB"', '"17TiB"']], [
+  "23:8: volumes.logs.size: a volume has at most 16TiB; split it into several volumes",
+]);
+
 bad("size without a unit", [['"512MiB"', "512"]], [
   '23:8: volumes.logs.size: "512" has no unit; write "512GiB" or "512MiB"',
 ]);

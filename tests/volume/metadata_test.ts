@@ -56,7 +56,33 @@ Deno.test("the region is about 33 MiB per TiB, the log sized by itself", () => {
   assert.equal(autoLogExtents(TIB), 6433);
   assert.equal(geometry(16 * TIB, 6433).blocks, 2 ** 32);
   assert.throws(() => geometry(4097, 67), /multiple of 4096/);
+  assert.throws(() => geometry(16 * TIB + 4096, 67), /at most 16 TiB/);
   assert.throws(() => geometry(4096, 1), /12 to 65536 extents/);
+});
+
+Deno.test("the bitmap of 16 TiB finds its last blocks, and an end after them", () => {
+  const layout = geometry(16 * TIB, 67);
+  const bitmap = new DirtyBitmap(layout, 0);
+  const runs = [[5, 1], [2 ** 31 - 3, 70], [2 ** 32 - 100, 100]] as const;
+  for (const [first, blocks] of runs) bitmap.set(first, blocks);
+  assert.equal(bitmap.count, 171);
+  let from = 0;
+  for (const [first, blocks] of runs) {
+    assert.equal(bitmap.next(from), first);
+    assert.equal(bitmap.runLength(first, layout.blocks), blocks);
+    assert.ok(bitmap.has(first + blocks - 1));
+    from = first + blocks;
+  }
+  assert.equal(bitmap.next(from), -1);
+  const page = Math.floor((2 ** 32 - 1) / BITMAP_PAGE_BLOCKS);
+  const bytes = new Uint8Array(4096);
+  bitmap.encodePage(page, bytes);
+  const again = new DirtyBitmap(layout, 0);
+  assert.ok(again.loadPage(page, bytes));
+  assert.equal(again.next(0), 2 ** 32 - 100);
+  bitmap.clear(2 ** 32 - 100, 100);
+  bitmap.clear(0, 2 ** 32 - 200);
+  assert.equal(bitmap.count, 0);
 });
 
 Deno.test("a new replica is read back; zeroed disks share their first generation", () => {
@@ -90,7 +116,7 @@ Deno.test("what cannot be used is refused with the way out", () => {
   );
   assert.throws(read(good, { ...EXPECTED, volume: "www" }), /replica of volume data/);
   assert.throws(read(good, { ...EXPECTED, size: 4096 }), /made for 536870912 bytes/);
-  assert.throws(read(good.slice(0, good.length - 1)), /al-extents = 16/);
+  assert.throws(read(good.slice(0, good.length - 1)), /ends within its metadata, after/);
 });
 
 Deno.test("one bad superblock is no harm, and the newest of two counts", () => {

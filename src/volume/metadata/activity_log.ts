@@ -6,9 +6,10 @@
  * of 4 KiB to a ring; beside its own updates a transaction repeats a window of the table that turns
  * with each one, so that the newest few transactions together always hold the whole table.
  *
- * A transaction is 8 sectors of 512 bytes. Each starts with the low 32 bits of the sequence number
- * (so that a write torn between sectors is told from one that rotted), then 127 big-endian words;
- * together 1016 words:
+ * A transaction is 8 sectors of 512 bytes. Each starts with a stamp, the sequence number times
+ * 0x9e3779b1 modulo 2^32 (so that a write torn between sectors is told from one that rotted: no flip of
+ * one bit turns the stamp of a transaction into that of the one it overwrote), then 127 big-endian
+ * words; together 1016 words:
  *
  * ```
  * word
@@ -49,6 +50,11 @@ const SECTORS = META_PAGE_BYTES / SECTOR;
 const CRC_WORD = 1;
 const UPDATES_WORD = 8;
 
+/** See the file's comment. */
+function stampOf(sequence: number): number {
+  return Math.imul(sequence % 0x1_0000_0000, 0x9e3779b1) >>> 0;
+}
+
 /** Byte offset of a word in a transaction. */
 function at(word: number): number {
   return Math.floor(word / SECTOR_WORDS) * SECTOR + 4 + (word % SECTOR_WORDS) * 4;
@@ -77,14 +83,14 @@ export function encodeTransaction(
   }
   const view = new DataView(page.buffer, page.byteOffset, META_PAGE_BYTES);
   page.fill(0, 0, META_PAGE_BYTES);
-  const low = sequence % 0x1_0000_0000;
-  for (let sector = 0; sector < SECTORS; sector++) view.setUint32(sector * SECTOR, low);
+  const stamp = stampOf(sequence);
+  for (let sector = 0; sector < SECTORS; sector++) view.setUint32(sector * SECTOR, stamp);
   const window = windowOf(layout, sequence);
   const header = [
     MAGIC,
     0,
     Math.floor(sequence / 0x1_0000_0000),
-    low,
+    sequence % 0x1_0000_0000,
     layout.logSlots,
     updates.length,
     window.slots,
@@ -171,8 +177,8 @@ function pageAt(layout: Geometry, region: Uint8Array, position: number): Uint8Ar
  */
 function isUnanswered(page: Uint8Array, sequence: number, ring: number): boolean {
   const view = new DataView(page.buffer, page.byteOffset, META_PAGE_BYTES);
-  const fresh = sequence % 0x1_0000_0000;
-  const old = Math.max(0, sequence - ring) % 0x1_0000_0000;
+  const fresh = stampOf(sequence);
+  const old = stampOf(Math.max(0, sequence - ring));
   let olds = 0;
   for (let sector = 0; sector < SECTORS; sector++) {
     const stamp = view.getUint32(sector * SECTOR);

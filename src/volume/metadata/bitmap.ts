@@ -60,7 +60,7 @@ export class DirtyBitmap {
 
   /** Whether the block is dirty. */
   has(block: number): boolean {
-    return ((this.#words[block >>> 5]! >>> (block & 31)) & 1) === 1;
+    return ((this.#words[wordOf(block)]! >>> (block & 31)) & 1) === 1;
   }
 
   /** Marks `blocks` blocks from `first`. */
@@ -77,7 +77,7 @@ export class DirtyBitmap {
   setMap(first: number, map: Uint32Array, from: number, words: number): void {
     for (let i = 0; i < words; i++) {
       const bits = map[from + i]!;
-      const at = (first >>> 5) + i;
+      const at = wordOf(first) + i;
       const before = this.#words[at]!;
       const after = (before | bits) >>> 0;
       if (after === before) continue;
@@ -95,7 +95,7 @@ export class DirtyBitmap {
   /** First dirty block at or after `from`; -1 if there is none. */
   next(from: number): number {
     const words = this.#words;
-    let at = from >>> 5;
+    let at = wordOf(from);
     if (at >= words.length) return -1;
     let bits = (words[at]! & (0xffff_ffff << (from & 31))) >>> 0;
     while (bits === 0) {
@@ -111,11 +111,10 @@ export class DirtyBitmap {
     const end = Math.min(this.#layout.blocks, first + most);
     let block = first;
     while (block < end) {
-      const rest = (~this.#words[block >>> 5]! & (0xffff_ffff << (block & 31))) >>> 0;
-      if (rest !== 0) {
-        return Math.min(end, (block & ~31) + 31 - Math.clz32(rest & -rest)) - first;
-      }
-      block = (block & ~31) + 32;
+      const at = wordOf(block);
+      const rest = (~this.#words[at]! & (0xffff_ffff << (block & 31))) >>> 0;
+      if (rest !== 0) return Math.min(end, at * 32 + 31 - Math.clz32(rest & -rest)) - first;
+      block = (at + 1) * 32;
     }
     return end - first;
   }
@@ -181,7 +180,7 @@ export class DirtyBitmap {
     }
     let block = first;
     while (block < end) {
-      const at = block >>> 5;
+      const at = wordOf(block);
       const bit = block & 31;
       const many = Math.min(32 - bit, end - block);
       const mask = (many === 32 ? 0xffff_ffff : ((2 ** many) - 1) << bit) >>> 0;
@@ -203,6 +202,11 @@ export class DirtyBitmap {
       this.#changedPages++;
     }
   }
+}
+
+/** Word of a block. A shift would wrap at 2^32, which is one past the last block of 16 TiB. */
+function wordOf(block: number): number {
+  return Math.floor(block / 32);
 }
 
 function ones(word: number): number {

@@ -168,8 +168,9 @@ export function readMetadata(region: Uint8Array, expected: Expected): Metadata {
   const layout = geometry(superblock.size, superblock.alExtents, superblock.maxPeers);
   if (region.length < layout.bytes) {
     throw new Error(
-      `volume ${expected.volume}: the metadata need ${layout.bytes} bytes, ${region.length} were ` +
-        `read; set \`al-extents = ${layout.logSlots}\` as when the replica was made`,
+      `volume ${expected.volume}: the disk ends within its metadata, after ${region.length} of ` +
+        `${layout.bytes} bytes; enlarge it to what it was, name the right disk, or make the ` +
+        "replica anew with `bascule volume create` and let it resync from its peer",
     );
   }
   const damage: string[] = [];

@@ -74,10 +74,16 @@ export function autoLogExtents(size: number): number {
   return Math.max(67, Math.min(Math.ceil(size / EXTENT_BYTES), 6433));
 }
 
+/** Largest volume, bytes: block numbers have 32 bits. */
+export const VOLUME_BYTES_MAX = 16 * 2 ** 40;
+
 /** Computes the layout. Throws if a number is out of range. */
 export function geometry(size: number, logSlots: number, maxPeers = 1): Geometry {
   if (!Number.isSafeInteger(size) || size <= 0 || size % BLOCK_BYTES !== 0) {
     throw new Error(`a volume's size is a multiple of ${BLOCK_BYTES} bytes, not ${size}`);
+  }
+  if (size > VOLUME_BYTES_MAX) {
+    throw new Error(`a volume has at most 16 TiB, not ${size} bytes`);
   }
   if (!Number.isInteger(logSlots) || logSlots < LOG_SLOTS_MIN || logSlots > LOG_SLOTS_MAX) {
     throw new Error(
