@@ -275,6 +275,9 @@ export function grant(
   if (value === undefined || isClusterRecord(value) || !isListed(state)) return false;
   if (!sameRun(value.owner, owner) || value.epoch !== epoch) return false;
   const { node, incarnation } = owner;
+  // An owner that had none for so long waits for this one with its addresses down.
+  const before = acceptor.granted.get(group);
+  if (!before || now - before.at >= state.timing.warntime) state.urgent = true;
   acceptor.granted.set(group, { grant: { node, incarnation, epoch, seq }, at: now });
   return true;
 }

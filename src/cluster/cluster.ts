@@ -93,6 +93,7 @@ export function createCluster(init: ClusterInit): ClusterState {
     groups,
     replicas: new Map(),
     commands: [],
+    quorumSince: null,
     allHeardAt: null,
     shutdown: null,
     voters: { everybody: false, laggardSince: null, repairedAt: -Infinity, replacing: null },
@@ -221,7 +222,9 @@ function spreadFirstReads(state: ClusterState): void {
 
 function drive(state: ClusterState): void {
   driveVoters(state);
-  if (state.phase === "starting" && countVotes(state).have) {
+  const { have } = countVotes(state);
+  state.quorumSince = have ? state.quorumSince ?? state.now : null;
+  if (state.phase === "starting" && have) {
     state.phase = "running";
     state.urgent = true;
   }

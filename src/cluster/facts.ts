@@ -1,7 +1,7 @@
 /** Gathers what the ownership decision rests on, from records, membership and reports. */
 
 import { type Group, isServing } from "./group_state.ts";
-import { ownerLostSince } from "./lease.ts";
+import { isSole, ownerLostSince } from "./lease.ts";
 import { isAlive } from "./membership.ts";
 import type { NodeFacts, OwnershipInput } from "./ownership.ts";
 import { countVotes } from "./quorum.ts";
@@ -62,8 +62,10 @@ export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
     ),
     record,
     quorum: countVotes(state).have,
+    quorumFor: state.quorumSince === null ? 0 : now - state.quorumSince,
     maintenance: cluster?.maintenance ?? false,
     serving: isServing(group),
+    sole: isSole(state, group),
     freeFor: freeSince === null ? null : now - freeSince,
     waitedFor: group.waiting === null ? 0 : now - group.waiting.since,
     booting: isBooting(state),

@@ -216,7 +216,12 @@ function changeLiveness(state: ClusterState, peer: Peer, liveness: Liveness): vo
     before: peer.liveness,
   };
   const about = { node: peer.node };
-  if (liveness === "dead") {
+  if (liveness === "dead" && peer.heartbeat?.phase === "stopping") {
+    const text = `${peer.node} has stopped, as it announced`;
+    note(state, "info", "peer-stopped", text, known, about);
+  } else if (liveness === "late" && peer.heartbeat?.phase === "stopping") {
+    note(state, "debug", "peer-stopping", `${peer.node} stops`, known, about);
+  } else if (liveness === "dead") {
     const text = `No frame from ${peer.node} for deadtime on any link: it counts as dead`;
     note(state, "warning", "peer-dead", text, known, about);
   } else if (liveness === "late") {

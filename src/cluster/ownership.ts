@@ -36,9 +36,13 @@ export interface OwnershipInput {
   /** Known chosen; null: the register is empty. */
   readonly record: GroupRecord | null;
   readonly quorum: boolean;
+  /** Milliseconds for which a quorum has been heard without a break. */
+  readonly quorumFor: number;
   readonly maintenance: boolean;
   /** The recorded owner is this run and it has not begun to stop. */
   readonly serving: boolean;
+  /** Only replicas here are up to date, durably so: nobody else can take the group. */
+  readonly sole: boolean;
   /** Milliseconds for which the group has had no owner that may still hold a lease; null: it has. */
   readonly freeFor: number | null;
   /** Milliseconds since this node began to wait for the candidate that is first now. */
@@ -70,6 +74,9 @@ export interface Decision {
 /** Decides for this node. */
 export function decide(input: OwnershipInput): Decision {
   const { record, self } = input;
+  if (!input.quorum && input.sole) {
+    return none("sole", "No majority of voters is heard, but only the data here are up to date");
+  }
   if (!input.quorum) {
     return wait("no-quorum", "No majority of voters is heard: nothing is taken or moved");
   }
@@ -134,6 +141,15 @@ function release(rule: string, text: string, to: string | undefined): Decision {
 
 function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision {
   const { self, freeFor } = input;
+  if (
+    record.owner !== null && record.owner.node !== self.node &&
+    input.quorumFor < input.delayPerRank
+  ) {
+    // What mends the way to a majority mends as a rule that to the owner too, a moment earlier or later.
+    const { node } = record.owner;
+    const text = `A majority is heard again just now: ${node} may be heard in a moment too`;
+    return wait("quorum-new", text, { owner: node, forMs: input.quorumFor });
+  }
   const ranked = againFirst(rankCandidates(input), record);
   // An owner that lives but lost its lease cannot serve: somebody else has to.
   const able = ranked.filter(({ node, against }) =>

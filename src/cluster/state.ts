@@ -77,6 +77,8 @@ export interface ClusterState {
   readonly groups: Map<string, Group>;
   readonly replicas: Map<string, ReplicaReport>;
   readonly commands: PendingCommand[];
+  /** Since when a quorum is heard without a break; null: none is. */
+  quorumSince: number | null;
   /** When every configured node had been heard for the first time; null before. */
   allHeardAt: number | null;
   shutdown: {

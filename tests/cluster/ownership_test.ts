@@ -52,6 +52,8 @@ function input(change: Partial<OwnershipInput> = {}, shape: Shape = {}): Ownersh
     nodes: [facts("a", { alive: false }), facts("b"), facts("w")],
     record: record(),
     quorum: true,
+    quorumFor: 60_000,
+    sole: false,
     maintenance: false,
     serving: false,
     freeFor: 0,
