@@ -114,9 +114,11 @@ function groupRow({ name, owner, state, resources, reason }: GroupStatus): strin
 }
 
 function volumeRows(volume: VolumeStatus): string[][] {
-  const { name, role, disk, connection, peers } = volume;
+  const { name, role, disk, connection, peers, failure } = volume;
   const frozen = volume.frozen === true ? " (frozen)" : "";
-  const own = [name, role + frozen, disk, connection];
+  // A witness, say, has no replica of its own to speak of.
+  const none = role === "Unknown" && failure === undefined;
+  const own = none ? [name, "-", "-", "-"] : [name, role + frozen, disk, connection];
   if (peers.length === 0) return [own];
   return peers.map((
     peer,
