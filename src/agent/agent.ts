@@ -245,9 +245,9 @@ export class Agent {
   }
 
   #promote(volume: string, record: GroupRecord): Promise<void> {
-    const lineage = knownCluster(this.#shell.state)?.lineage;
+    const lineage = knownCluster(this.#shell.state)?.lineage ?? null;
     const entry = record.volumes[volume];
-    if (lineage === undefined || entry === undefined) {
+    if (entry === undefined) {
       return Promise.reject(new Error(`volume ${volume}: the group's record does not name it`));
     }
     return this.#volumes.promote(volume, record, lineage, entry);

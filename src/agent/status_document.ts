@@ -27,9 +27,9 @@ export function statusDocument(
   config: Config,
   state: ClusterState,
   now: number,
-  volumes: Volumes,
-  groups: Groups,
-  own: Links,
+  volumes: Pick<Volumes, "report" | "failure">,
+  groups: Pick<Groups, "resources">,
+  own: Pick<Links, "bound">,
 ): StatusDocument {
   const seen = view(state, now);
   return {
@@ -57,7 +57,11 @@ export function statusDocument(
   };
 }
 
-function groupStatus(group: GroupView, config: Config, groups: Groups): GroupStatus {
+function groupStatus(
+  group: GroupView,
+  config: Config,
+  groups: Pick<Groups, "resources">,
+): GroupStatus {
   const { name, owner, state, epoch, why, failed } = group;
   const here = groups.resources(name);
   const configured = config.groups.find((each) => each.name === name)?.resources ?? [];

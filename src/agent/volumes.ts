@@ -106,7 +106,7 @@ export class Volumes {
   promote(
     volume: string,
     { epoch, version }: GroupRecord,
-    lineage: string,
+    lineage: string | null,
     record: VolumeRecord,
   ): Promise<void> {
     const managed = this.#managed.get(volume);

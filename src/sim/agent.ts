@@ -199,8 +199,8 @@ export class Agent {
     else this.volume.close(ended);
   }
 
-  /** Lineage of the cluster's data, for a promotion. */
-  get lineage(): string | undefined {
-    return knownCluster(this.state)?.lineage;
+  /** Lineage of the cluster's data, for a promotion; null: not known. */
+  get lineage(): string | null {
+    return knownCluster(this.state)?.lineage ?? null;
   }
 }

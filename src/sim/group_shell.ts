@@ -6,7 +6,12 @@
 import type { GroupRecord } from "../cluster/types.ts";
 import type { GroupConfig } from "../config/types.ts";
 import { Runner } from "../resource/runner.ts";
-import type { Action, RunnerEffect, RunnerEvent } from "../resource/runner_types.ts";
+import type {
+  Action,
+  ResourceStatus,
+  RunnerEffect,
+  RunnerEvent,
+} from "../resource/runner_types.ts";
 import type { Agent } from "./agent.ts";
 import { Service } from "./service.ts";
 
@@ -67,6 +72,16 @@ export class GroupShell {
   /** Whether the group's address is up. */
   get holdsAddress(): boolean {
     return this.services.at(-1)?.answers ?? false;
+  }
+
+  /** State of the resources, in order. */
+  resources(): ResourceStatus[] {
+    const states = this.#runner.states();
+    return this.#config.resources.map(({ id, kind }, index) => ({
+      id,
+      kind,
+      state: states[index]!,
+    }));
   }
 
   /** A newer record is known chosen; it means nothing to the resources themselves. */
@@ -178,7 +193,7 @@ export class GroupShell {
         const lineage = this.#agent.lineage;
         const record = this.#started!;
         const entry = Object.values(record.volumes)[0];
-        if (lineage === undefined || entry === undefined) failed("the record does not name it");
+        if (entry === undefined) failed("the record does not name it");
         else volume.promote(record, lineage, entry, () => finish({}), failed);
         break;
       }

@@ -59,7 +59,7 @@ export class VolumeShell {
   /** Makes the replica Primary; one of the callbacks is called, unless another order comes first. */
   promote(
     { epoch, version }: GroupRecord,
-    lineage: string,
+    lineage: string | null,
     record: VolumeRecord,
     resolve: () => void,
     reject: (reason: string) => void,

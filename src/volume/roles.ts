@@ -184,7 +184,9 @@ export class Roles {
     if (record.generation !== own.generations.current && record.generation !== own.pending) {
       return `its generation is ${own.generations.current}, the record's ${record.generation}`;
     }
-    if (order.epoch > own.epoch) return null;
+    if (order.epoch > own.epoch) {
+      return order.lineage === null ? "the lineage of the cluster's data is not known yet" : null;
+    }
     const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&
       (own.sole.bootId === init.bootId || init.soleBoot);
     return resumes ? null : `epoch ${order.epoch} is past, it has served or seen ${own.epoch}`;
@@ -221,7 +223,7 @@ export class Roles {
     const alone = record.upToDate.length === 1;
     superblock.update({
       epoch,
-      lineage: order.lineage,
+      lineage: order.lineage ?? superblock.value.lineage,
       generations: adopt(superblock.value.generations, record.generation),
       pending: superblock.value.pending === record.generation ? null : superblock.value.pending,
       upToDate: record.upToDate,

@@ -229,7 +229,8 @@ export type VolumeOrder =
     readonly epoch: number;
     /** Version of the group's record. */
     readonly version: number;
-    readonly lineage: string;
+    /** null: no quorum told it; then only the replica's own `sole` mark makes it Primary again. */
+    readonly lineage: string | null;
     readonly record: VolumeRecord;
   }
   | { readonly type: "demote"; readonly forced: boolean }
