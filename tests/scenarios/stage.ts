@@ -1,0 +1,190 @@
+/**
+ * The stage of a transcript: a simulated cluster (the production cores on simulated machines) in which
+ * nothing is left to chance, and everything that an observer sees becomes a line.
+ */
+
+import type { Note } from "../../src/cluster/types.ts";
+import type { Config } from "../../src/config/types.ts";
+import { Chance } from "../../src/sim/chance.ts";
+import { GROUP } from "../../src/sim/configuration.ts";
+import type { DataPlane } from "../../src/sim/data_plane.ts";
+import { History } from "../../src/sim/history.ts";
+import { Machine } from "../../src/sim/machine.ts";
+import { Network } from "../../src/sim/network.ts";
+import { drawOptions, type Options } from "../../src/sim/options.ts";
+import { RegisterWatch } from "../../src/sim/register_watch.ts";
+import { createReplica } from "../../src/sim/replica.ts";
+import { World } from "../../src/sim/world.ts";
+
+/** Chance without surprises: the middle of everything, and seeds that differ. */
+class Middle extends Chance {
+  #seeds = 0;
+
+  constructor() {
+    super(0);
+  }
+
+  override next(): number {
+    return 0.5;
+  }
+
+  override below(n: number): number {
+    return n < 2 ** 24 ? Math.floor(n / 2) : ++this.#seeds * 7919;
+  }
+
+  override fork(): Chance {
+    return this;
+  }
+}
+
+/** The lines that an observer sees, in order. */
+class Lines {
+  shown: string[] = [];
+  level: Note["level"] = "info";
+  readonly #ids = new Map<string, string>();
+
+  /** Random ids become `#1`, `#2` … in order of appearance. */
+  push(line: string): void {
+    this.shown.push(line.replace(/\b[0-9a-f]{16}\b/g, (id) => {
+      const name = this.#ids.get(id) ?? `#${this.#ids.size + 1}`;
+      this.#ids.set(id, name);
+      return name;
+    }));
+  }
+}
+
+const LEVELS: readonly Note["level"][] = ["debug", "info", "warning", "error"];
+const RULE_WIDTH = 16;
+
+/** Numbers of milliseconds are told to 10 ms, so that a transcript does not change with every step. */
+function formatKnown(known: Note["known"]): string {
+  const words = Object.entries(known).map(([key, value]) =>
+    `${key}=${typeof value === "number" && /Ms\b/.test(key) ? roundTime(value) : value}`
+  );
+  return words.length === 0 ? "" : ` {${words.join(", ")}}`;
+}
+
+function roundTime(milliseconds: number): number {
+  return milliseconds < 0 ? milliseconds : Math.round(milliseconds / 10) * 10;
+}
+
+/** See the module comment. */
+export class Stage extends World {
+  readonly lines = new Lines();
+  readonly #width: number;
+  /** By group: where its address answers, and since when nowhere. */
+  readonly #answers = new Map<string, { where: string; silentSince: number }>();
+
+  constructor(config: Config, extra: Partial<Options> = {}) {
+    const options = optionsFor(config, extra);
+    super(options, config, new Middle(), null);
+    this.network = new Network(this, this.chance);
+    this.network.weather.delay = [1, 1];
+    this.history = new History(options.volatileCache ? "power" : "nothing");
+    this.registers = new RegisterWatch(config.nodes.length);
+    config.nodes.forEach(({ name }, index) => {
+      const replica = config.volumes[0]?.replicas.some(({ node }) => node === name) ?? false;
+      const disk = replica ? createReplica(options, name, 1, this.chance) : null;
+      this.machines.push(new Machine(this, index, 1, disk));
+    });
+    this.#width = Math.max("clients".length, ...config.nodes.map(({ name }) => name.length));
+    for (const { name } of config.groups) this.#answers.set(name, { where: "", silentSince: 0 });
+  }
+
+  override say(who: string, text: () => string): void {
+    const [, mark, rest] = /^\[([\w-]+)\] (.*)$/.exec(text()) ?? [];
+    if (mark !== undefined) this.line(who, mark, rest!);
+    else this.line(who, "", text().replace(/^--- /, ""));
+  }
+
+  override note(who: string, { level, rule, group, text, known }: Note): void {
+    if (LEVELS.indexOf(level) < LEVELS.indexOf(this.lines.level)) return;
+    const about = group === undefined || text.includes(group) ? "" : `${group}: `;
+    const urgency = level === "error" ? "ERROR " : "";
+    this.line(who, rule, `${urgency}${about}${text}${formatKnown(known)}`);
+  }
+
+  /** One line of what is seen now. */
+  line(who: string, rule: string, text: string): void {
+    const time = (this.now / 1000).toFixed(2).padStart(7);
+    const word = rule === "" ? "" : `${rule.padEnd(RULE_WIDTH)}  `;
+    this.lines.push(`${time}  ${who.padEnd(this.#width)}  ${word}${text}`);
+  }
+
+  /** In survivor mode two owners that cannot hear each other are what was asked for. */
+  override checkOneOwner(): void {
+    const mode: string = this.config.cluster.quorum;
+    if (mode !== "survivor") super.checkOneOwner();
+  }
+
+  /** Lets time pass, until `stop` says so. Gives whether it did. */
+  pass(milliseconds: number, stop: () => boolean = () => false): boolean {
+    let stopped = stop();
+    if (!stopped) {
+      this.schedule.run(this.now + milliseconds, () => {
+        this.#watchAddresses();
+        return stopped = stop();
+      });
+    }
+    return stopped;
+  }
+
+  /** Where the address of a group answers; empty: nowhere. */
+  answersAt(group: string): string {
+    return this.machines.filter((each) => each.holdsAddress(group)).map(({ name }) => name)
+      .join(" and ");
+  }
+
+  /** What a client of each group would see. */
+  #watchAddresses(): void {
+    for (const [group, seen] of this.#answers) {
+      const where = this.answersAt(group);
+      if (where === seen.where) continue;
+      if (where === "") {
+        this.line("clients", "", `${group} answers nowhere`);
+        seen.silentSince = this.now;
+      } else {
+        const silent = seen.where === "" ? roundTime(this.now - seen.silentSince) / 1000 : 0;
+        const after = seen.where === "" ? `, after ${silent.toFixed(2)} s` : "";
+        this.line("clients", "", `${group} answers at ${where}${after}`);
+      }
+      seen.where = where;
+    }
+  }
+
+  /** The volume that clients are served by: where the address is, or where it was; null: none is. */
+  serving(): DataPlane | null {
+    const planes = this.machines.flatMap(({ agent }) => agent?.volume?.plane ?? [])
+      .filter(({ serving }) => serving);
+    return planes.find(({ machine }) => machine.holdsAddress(GROUP)) ?? planes[0] ?? null;
+  }
+
+  /** Shows what was seen since the last time. */
+  take(): string[] {
+    const { shown } = this.lines;
+    this.lines.shown = [];
+    return shown;
+  }
+}
+
+function optionsFor(config: Config, extra: Partial<Options>): Options {
+  const { keepalive, deadtime } = config.cluster;
+  const volume = config.volumes[0];
+  return {
+    ...drawOptions(1, 0),
+    keepalive,
+    deadtime,
+    runners: config.nodes.filter(({ witness }) => !witness).length,
+    witnesses: config.nodes.filter(({ witness }) => witness).length,
+    links: Math.max(...config.nodes.map(({ links }) => links.length)),
+    blocks: (volume?.size ?? 4096) / 4096,
+    protocol: volume?.protocol ?? "C",
+    volatileCache: false,
+    soleBoot: volume?.soleBoot ?? false,
+    afterPowerLoss: volume?.afterPowerLoss ?? "wait",
+    drift: 0,
+    power: extra.volatileCache === true ? "many" : "none",
+    codecs: true,
+    ...extra,
+  };
+}
