@@ -1,0 +1,130 @@
+/** The contender from this repository: two nodes, a witness, a group of an address and a process. */
+import { createKeyFile } from "../../../src/config/key_file.ts";
+import { request } from "../../../src/status/client.ts";
+import type { StatusDocument } from "../../../src/status/types.ts";
+import type { Cluster, Contender } from "./contender.ts";
+import { responder } from "./responder.ts";
+import { type HostName, type NodeName, otherNode, type Site } from "./site.ts";
+
+const MAIN = new URL("../../../main.ts", import.meta.url).pathname;
+const AGENTS = ["a", "b", "witness"] as const;
+
+/** Bascule with this dead time; it says that it lives five times in it. */
+export function bascule(deadtime: number): Contender {
+  return {
+    name: "bascule",
+    deadtime,
+    needs: ["perl"],
+    version: () => Promise.resolve(`from this repository, Deno ${Deno.version.deno}`),
+    prepare(site, directory) {
+      createKeyFile(`${directory}/key`);
+      Deno.writeTextFileSync(`${directory}/bascule.toml`, toml(site, directory, deadtime));
+      return Promise.resolve(new BasculeCluster(site, directory));
+    },
+  };
+}
+
+function toml(site: Site, directory: string, deadtime: number): string {
+  const command = responder("", site.virtualAddress);
+  return `
+[cluster]
+name = "bench"
+key_file = "${directory}/key"
+keepalive = "${deadtime / 5}ms"
+deadtime = "${deadtime}ms"
+quorum = "majority"
+
+${
+    AGENTS.map((name) =>
+      `[nodes.${name}]
+${name === "witness" ? "witness = true\n" : ""}links = ["udp://${site.address(name)}:6940"]
+`
+    ).join("\n")
+  }
+[groups.web]
+failback = "never"
+resources = [
+  "ip:${site.virtualAddress}/24",
+  { kind = "process", name = "web", command = ${JSON.stringify(command)} },
+]
+`;
+}
+
+class BasculeCluster implements Cluster {
+  readonly #site: Site;
+  readonly #directory: string;
+
+  constructor(site: Site, directory: string) {
+    this.#site = site;
+    this.#directory = directory;
+  }
+
+  start(node: NodeName): Promise<void> {
+    this.#run(node);
+    return Promise.resolve();
+  }
+
+  startRest(): Promise<void> {
+    this.#run("witness");
+    return Promise.resolve();
+  }
+
+  async ready(active: NodeName, standby: NodeName): Promise<boolean> {
+    for (const node of [active, standby]) {
+      const status = await this.#status(node);
+      const group = status?.groups.find(({ name }) => name === "web");
+      if (group?.owner !== active || (node === active && group.state !== "running")) return false;
+      if (status!.nodes.some(({ state }) => state !== "online")) return false;
+    }
+    return true;
+  }
+
+  async handOver(active: NodeName): Promise<void> {
+    const command = { type: "move", group: "web", to: otherNode(active) };
+    await request(this.#runtime(active), "POST", "/v1/command", command);
+  }
+
+  rejoin(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async agents(node: NodeName): Promise<number[]> {
+    const pids = await this.#site.pids(node);
+    return pids.filter((pid) => {
+      const command = Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0");
+      return command.includes(MAIN) && command.includes("run");
+    });
+  }
+
+  #runtime(node: HostName): string {
+    return `${this.#directory}/${node}/run`;
+  }
+
+  async #status(node: HostName): Promise<StatusDocument | null> {
+    try {
+      return await request(this.#runtime(node), "GET", "/v1/status") as StatusDocument;
+    } catch {
+      return null;
+    }
+  }
+
+  #run(node: HostName): void {
+    const home = `${this.#directory}/${node}`;
+    Deno.mkdirSync(home, { recursive: true });
+    const keepLog = 'log=$1; shift; exec "$@" 2>>"$log"';
+    const command = [Deno.execPath(), "run", "-A", "--quiet", MAIN, "run"];
+    const options = ["-c", `${this.#directory}/bascule.toml`, "--node", node];
+    const paths = ["--state-dir", `${home}/state`, "--runtime-dir", this.#runtime(node)];
+    const [program = "", ...args] = this.#site.on(node, [
+      "sh",
+      "-c",
+      keepLog,
+      "sh",
+      `${home}/agent.log`,
+      ...command,
+      ...options,
+      ...paths,
+    ]);
+    new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
+  }
+}
