@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { createCluster } from "../cluster/cluster.ts";
+import { createCluster, wakeAt } from "../cluster/cluster.ts";
 import { knownCluster } from "../cluster/state.ts";
 import type { GroupRecord, Note, OperatorCommand } from "../cluster/types.ts";
 import type { ClusterKeys } from "../config/key_file.ts";
@@ -38,8 +38,9 @@ export interface AgentInit {
   readonly note: (note: Note) => void;
 }
 
-/** The core is ticked eight times a keepalive, but no more often than this, in milliseconds. */
+/** The core is ticked four times a keepalive, but no more often than this, in milliseconds. */
 const TICK_LEAST = 10;
+const TICKS = 4;
 /** How often refused datagrams are summed up in the log, in milliseconds. */
 const REFUSED_INTERVAL = 10_000;
 
@@ -51,7 +52,8 @@ export class Agent {
   readonly #links: Links;
   readonly #volumes: Volumes;
   readonly #groups: Groups;
-  readonly #ticker: ReturnType<typeof setInterval>;
+  /** Wakes the core when it asked for it, or for its next ordinary tick. */
+  #wake: ReturnType<typeof setTimeout> | undefined;
   readonly #api: StatusApi;
   readonly #ended = Promise.withResolvers<void>();
   readonly #commands = new Map<number, (error: string | null) => void>();
@@ -111,10 +113,6 @@ export class Agent {
         state: (link, error) => this.#linkState(link, error),
       });
       this.#api = api(this);
-      this.#ticker = setInterval(
-        () => this.#dispatch({ type: "tick" }),
-        Math.max(TICK_LEAST, config.cluster.keepalive / 8),
-      );
       this.#dispatch({ type: "tick" });
     } catch (error) {
       this.#store.close();
@@ -237,11 +235,22 @@ export class Agent {
     if (this.#failed) return;
     try {
       this.#shell.dispatch(event);
+      this.#wakeLater();
     } catch (error) {
       // An effect that could not be carried out must not be skipped: this run is over.
       this.#failed = true;
+      clearTimeout(this.#wake);
       this.#ended.reject(error);
     }
+  }
+
+  #wakeLater(): void {
+    clearTimeout(this.#wake);
+    const { keepalive } = this.#init.config.cluster;
+    const asked = wakeAt(this.#shell.state) - boottimeMs();
+    // A timer that fires too early would find nothing due.
+    const wait = Math.min(Math.ceil(asked), Math.max(TICK_LEAST, keepalive / TICKS));
+    this.#wake = setTimeout(() => this.#dispatch({ type: "tick" }), Math.max(0, wait));
   }
 
   #promote(volume: string, record: GroupRecord): Promise<void> {
@@ -287,7 +296,7 @@ export class Agent {
   async #close(): Promise<void> {
     if (this.#failed) return;
     this.#failed = true;
-    clearInterval(this.#ticker);
+    clearTimeout(this.#wake);
     await this.#volumes.close();
     await this.#api.close();
     this.#links.close();

@@ -8,6 +8,7 @@
  */
 
 import { compareBallots, sameRun } from "./ballot.ts";
+import { noteAccepted } from "./learner.ts";
 import {
   type ClusterState,
   emit,
@@ -140,7 +141,7 @@ export function handlePrepare(state: ClusterState, from: string, message: Prepar
   if (order < 0) return refuse("ballot", promised);
   if (message.takes) {
     const why = refusesTakes(state, register, message.takes, ballot.node);
-    if (why) return refuse(why);
+    if (why) return refuse(why, undefined, message.takes);
   }
   if (order > 0) {
     emit(state, { type: "persist", record: { kind: "promise", register, ballot } });
@@ -170,14 +171,23 @@ export function handleAccept(state: ClusterState, from: string, message: Accept)
     const { value, takes } = proposal;
     if (takes && !isClusterRecord(value)) {
       const why = refusesTakes(state, register, takes, value.owner?.node ?? "");
-      if (why) return refuse(why);
+      if (why) return refuse(why, undefined, takes);
     }
     emit(state, { type: "persist", record: { kind: "accept", register, ballot, proposal } });
     acceptor.promised.set(register, ballot);
     acceptor.accepted.set(register, { ballot, proposal });
     if (!isClusterRecord(value)) afterAccept(state, register, ballot, value);
   }
-  sendTo(state, from, { type: "ACCEPTED", register, ballot, voterId: acceptor.voterId });
+  const accepted = { type: "ACCEPTED", register, ballot, voterId: acceptor.voterId } as const;
+  sendTo(state, from, accepted);
+  for (const node of learners(state, register)) if (node !== from) sendTo(state, node, accepted);
+  noteAccepted(state, message);
+}
+
+/** Who may run the group of a register: they learn what is chosen as soon as the proposer does. */
+function learners(state: ClusterState, register: RegisterName): readonly string[] {
+  if (register === "cluster") return [];
+  return state.groups.get(register.slice("group:".length))?.config.candidates ?? [];
 }
 
 /** An accepted take grants, and starts the refusal window; any other owner's grant is void. */
@@ -235,11 +245,20 @@ function refuser(
   register: RegisterName,
   ballot: Ballot,
   phase: Refused["phase"],
-): (why: Refused["why"], promised?: Ballot) => void {
-  return (why, promised) => {
+): (why: Refused["why"], promised?: Ballot, takes?: Takes) => void {
+  return (why, promised, takes) => {
     const votersVersion = acceptedCluster(state.acceptor)?.votersVersion ?? 0;
-    const body: Refused = { type: "REFUSED", register, ballot, phase, why, votersVersion };
-    sendTo(state, to, promised ? { ...body, promised } : body);
+    const group = register.slice("group:".length);
+    sendTo(state, to, {
+      type: "REFUSED",
+      register,
+      ballot,
+      phase,
+      why,
+      votersVersion,
+      ...(promised ? { promised } : {}),
+      ...(takes ? { waitMs: Math.ceil(refusalEnds(state, group, takes)) } : {}),
+    });
   };
 }
 

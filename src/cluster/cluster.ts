@@ -7,11 +7,12 @@
  *
  * - `membership.ts`: who is heard; sequence windows, runs, links;
  * - `acceptor.ts`, `register.ts`: one CASPaxos register per group and one for the cluster, with the
- *   voter's side and the proposer's; `voters.ts`: under which voters; `quorum.ts`: what a quorum is;
+ *   voter's side and the proposer's; `learner.ts`: how others learn what is chosen; `voters.ts`: under which voters; `quorum.ts`: what a quorum is;
  * - `lease.ts`: until when an owner may serve; `heartbeat.ts`: how it asks and is granted;
  * - `ownership.ts` (with `candidates.ts`, `fitness.ts`, `first_take.ts`, `facts.ts`): who shall own
  *   a group, and why;
  * - `group.ts`: the life of a group on this node; `drafts.ts`, `members.ts`: the records it goes through;
+ * - `wake.ts`: when the core wants to be woken next;
  * - `operator.ts`: standby, move, cleanup; `view.ts`: all of it as plain data.
  *
  * The rules that all of it serves: only a known-chosen record changes who may do what; a voter makes
@@ -52,6 +53,7 @@ import type { ClusterEffect, ClusterEvent, Frame, Message, RegisterName } from "
 import { driveRead, driveVoters } from "./voters.ts";
 
 export type { ClusterInit, ClusterState } from "./state.ts";
+export { wakeAt } from "./wake.ts";
 
 /** Rounds of local messages within one step; more would be a loop. */
 const MAX_ROUNDS = 1000;

@@ -10,10 +10,16 @@ import { broadcast, type ClusterState } from "./state.ts";
 import type { Register } from "./register_state.ts";
 import type { Ballot, Heartbeat, NodeRun, RegisterName } from "./types.ts";
 
-/** Whether a heartbeat is due: each keepalive, or earlier when something changed. */
+/** Milliseconds between two heartbeats about changes: what changes at once is told in one. */
+export function urgentSpacing(keepalive: number): number {
+  return keepalive / 40;
+}
+
+/** Whether a heartbeat is due: each keepalive, or at once when something changed. */
 export function heartbeatDue(state: ClusterState): boolean {
   const since = state.now - state.lastHeartbeat;
-  return since >= state.timing.keepalive || (state.urgent && since >= state.timing.keepalive / 8);
+  const { keepalive } = state.timing;
+  return since >= keepalive || (state.urgent && since >= urgentSpacing(keepalive));
 }
 
 /** Sends a heartbeat; the own voter grants what it asks in the same moment. */

@@ -158,22 +158,19 @@ export function ownerLostSince(
   record: GroupRecord,
 ): number | null {
   const { owner } = record;
-  const { now, startedAt, timing: { deadtime } } = state;
-  const known = state.registers.get(group.register)?.known?.at ?? now;
-  if (owner === null) return known;
+  const { now, startedAt } = state;
+  if (owner === null) return state.registers.get(group.register)?.known?.at ?? now;
   if (owner.node === state.self.node) return startedAt;
-  const lost = lostAt(state, group, record, Math.max(startedAt, known), deadtime);
+  const lost = ownerLostAt(state, group, record);
   return lost <= now ? lost : null;
 }
 
-function lostAt(
-  state: ClusterState,
-  group: Group,
-  record: GroupRecord,
-  known: number,
-  deadtime: number,
-): number {
+/** When another node that owns the group will have lost its lease, if nothing new is heard. */
+export function ownerLostAt(state: ClusterState, group: Group, record: GroupRecord): number {
   const owner = record.owner!;
+  const { deadtime } = state.timing;
+  const learned = state.registers.get(group.register)?.known?.at ?? state.now;
+  const known = Math.max(state.startedAt, learned);
   const peer = state.membership.peers.get(owner.node);
   if (peer === undefined || peer.lastHeard === null) return state.startedAt + deadtime;
   if (peer.incarnation > owner.incarnation) {

@@ -9,6 +9,7 @@
  */
 
 import { compareBallots, formatBallot, sameBallot } from "./ballot.ts";
+import { hearAccepted } from "./learner.ts";
 import { isAlive } from "./membership.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
 import { nextBetween } from "./random.ts";
@@ -74,6 +75,7 @@ function start(
     promises: new Map(),
     blank: new Set(),
     refused: new Map(),
+    refusedFor: null,
     accepted: new Set(),
     acceptedNew: new Set(),
     proposal: null,
@@ -139,7 +141,8 @@ export function handlePromise(state: ClusterState, from: string, message: Promis
 /** Takes an ACCEPTED. */
 export function handleAccepted(state: ClusterState, from: string, message: Accepted): void {
   const found = attemptOf(state, message.register, message.ballot);
-  if (!found || found.attempt.phase !== "accept" || !found.attempt.proposal) return;
+  if (!found) return hearAccepted(state, from, message);
+  if (found.attempt.phase !== "accept" || !found.attempt.proposal) return;
   const { register, attempt } = found;
   const { value } = attempt.proposal!;
   attempt.refused.delete(from);
@@ -170,6 +173,9 @@ export function handleRefused(state: ClusterState, from: string, message: Refuse
     return evaluatePromises(state, register, attempt);
   }
   attempt.refused.set(from, message.why);
+  if (message.waitMs !== undefined) {
+    attempt.refusedFor = Math.max(attempt.refusedFor ?? 0, message.waitMs);
+  }
   if (canStillCount(state, attempt) < attempt.electorate.needed) {
     return fail(state, register, attempt, commonReason(attempt));
   }
@@ -378,7 +384,7 @@ function fail(
       }
     }
   } else if (why !== "ballot") register.leaveOut.clear();
-  register.notBefore = state.now + backOff(state, register, change !== null, granted);
+  register.notBefore = state.now + backOff(state, register, attempt, granted);
   note(state, "debug", "register-retry", `An operation on ${register.name} did not succeed`, {
     purpose: change?.purpose ?? "read",
     why,
@@ -399,13 +405,15 @@ function fail(
 function backOff(
   state: ClusterState,
   register: Register,
-  changes: boolean,
+  { change, refusedFor }: Attempt,
   granted: boolean,
 ): number {
   const { keepalive, deadtime } = state.timing;
+  // A voter that names its wait may be asked at its end; by the own clock it may come a little early.
+  if (granted && refusedFor !== null) return Math.min(deadtime, refusedFor * 1.02 + 1);
   if (granted) return keepalive / 2;
   const most = Math.min(deadtime, keepalive * register.failures);
-  return changes
+  return change !== null
     ? nextBetween(state.random, keepalive / 16, Math.max(most, keepalive) / 4)
     : nextBetween(state.random, keepalive / 2, Math.max(most, 2 * keepalive));
 }

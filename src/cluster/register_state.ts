@@ -1,5 +1,6 @@
 /** State of the proposer of one register, and what an operation on it is made of. */
 
+import type { Tally } from "./learner.ts";
 import type { Known } from "./state.ts";
 import type { Ballot, Proposal, Refused, RegisterName, Takes, Voter } from "./types.ts";
 
@@ -50,6 +51,8 @@ export interface Attempt {
   /** Promised, but hold nothing and cannot tell whether they should. */
   readonly blank: Set<string>;
   readonly refused: Map<string, Refused["why"]>;
+  /** Longest wait that a refusing voter named, milliseconds; null: none did. */
+  refusedFor: number | null;
   readonly accepted: Set<string>;
   /** Ids that accepted but are voters only in the proposed value. */
   readonly acceptedNew: Set<string>;
@@ -95,6 +98,8 @@ export interface Register {
   failures: number;
   /** Highest n seen in any ballot. */
   maxN: number;
+  /** Who accepted at the newest ballots, for `learner.ts`. */
+  readonly tallies: Tally[];
   /** Voters whose promise led to a value that was refused: left out where others suffice. */
   readonly leaveOut: Set<string>;
 }
@@ -113,6 +118,7 @@ export function createRegister(name: RegisterName): Register {
     notBefore: 0,
     failures: 0,
     maxN: 0,
+    tallies: [],
     leaveOut: new Set(),
   };
 }

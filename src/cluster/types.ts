@@ -171,6 +171,8 @@ export interface Refused {
   readonly why: "ballot" | "votersVersion" | "granted" | "restarted" | "noState";
   /** The higher promise, for `ballot`. */
   readonly promised?: Ballot;
+  /** For `granted` and `restarted`: milliseconds until this voter refuses no longer, as it stands now. */
+  readonly waitMs?: number;
   readonly votersVersion: number;
 }
 

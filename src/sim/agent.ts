@@ -3,7 +3,7 @@
  * them. Effects are carried out in order; events that they cause wait for their turn.
  */
 
-import { type ClusterState, createCluster, step } from "../cluster/cluster.ts";
+import { type ClusterState, createCluster, step, wakeAt } from "../cluster/cluster.ts";
 import { knownCluster } from "../cluster/state.ts";
 import type {
   ClusterEffect,
@@ -16,7 +16,7 @@ import type { Machine } from "./machine.ts";
 import { VolumeShell } from "./volume_shell.ts";
 
 /** The core is ticked so often in a keepalive. */
-const TICKS = 8;
+const TICKS = 4;
 
 /** See the module comment. */
 export class Agent {
@@ -27,6 +27,9 @@ export class Agent {
   readonly #queue: ClusterEvent[] = [];
   #running = false;
   #over = false;
+  /** The timer that is set: its number, and the world's time when it fires. */
+  #wake = 0;
+  #wakeAt = Infinity;
   /** World time of the newest step of the core. */
   steppedAt = -Infinity;
   #commands = 0;
@@ -58,7 +61,6 @@ export class Agent {
   begin(): void {
     this.volume?.open();
     this.dispatch({ type: "tick" });
-    this.#tickLater();
   }
 
   /** Takes an event on the main thread. */
@@ -70,13 +72,15 @@ export class Agent {
     for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
       const effects = step(this.state, this.machine.now, next);
       this.steppedAt = this.machine.world.now;
-      this.#claim();
       for (const effect of effects) {
         if (effect.type !== "note" && effect.type !== "persist") this.machine.effect();
         this.#carryOut(effect);
       }
+      // The own vote, which may be the last that was needed, is durable only now.
+      this.#claim();
     }
     this.#running = false;
+    this.#wakeLater();
   }
 
   /** Asks what an operator would; `answered` gets the error, or null. */
@@ -102,21 +106,22 @@ export class Agent {
     return this.#over;
   }
 
-  #tickLater(): void {
+  /** Wakes the core when it asks for it, or for its next ordinary tick, as the daemon does. */
+  #wakeLater(): void {
     const { machine } = this;
     const { world, rate } = machine;
-    const period = Math.max(10, world.config.cluster.keepalive / TICKS) / rate;
-    const wait = Math.max(
-      period * world.chance.between(0.97, 1.05),
-      machine.main.heldUntil - world.now,
-    );
+    const period = Math.max(10, world.config.cluster.keepalive / TICKS);
+    const asked = Math.max(0, wakeAt(this.state) - machine.now);
+    // Timers fire late, by a little.
+    const wait = Math.min(asked, period) / rate + world.chance.between(0, 1);
+    const at = world.now + wait;
+    if (at >= this.#wakeAt) return;
+    this.#wakeAt = at;
+    const turn = ++this.#wake;
     world.schedule.after(wait, () => {
-      if (machine.agent !== this) return;
-      // Like an interval timer: one that is due while the thread is held up fires once.
-      if (world.now >= machine.main.heldUntil) {
-        machine.onMain(() => this.dispatch({ type: "tick" }));
-      }
-      this.#tickLater();
+      if (machine.agent !== this || turn !== this.#wake) return;
+      this.#wakeAt = Infinity;
+      machine.onMain(() => this.dispatch({ type: "tick" }));
     });
   }
 

@@ -362,7 +362,7 @@ export class DataPlane implements VolumeIo {
     this.machine.effect();
     if (ask.type === "promoted") {
       this.serving = true;
-      checkPromoted(this.machine);
+      checkPromoted(this.machine, ask.epoch);
     }
     if (ask.type === "demoted" || ask.type === "closed") this.serving = false;
     this.#shell.post(() => this.#shell.asked(ask));

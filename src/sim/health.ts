@@ -70,8 +70,13 @@ export function checkMembers(world: World, block: number): void {
   }
 }
 
-/** A new Primary holds everything that was acknowledged. */
-export function checkPromoted({ world, disk, name }: Machine): void {
+/**
+ * A new Primary holds everything that was acknowledged. One that comes late, when a newer epoch is
+ * chosen, will never be thawed: it need not.
+ */
+export function checkPromoted({ world, disk, name }: Machine, epoch: number): void {
+  const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
+  if (record !== undefined && record.epoch > epoch) return;
   for (const block of world.history.written) {
     world.history.checkHeld(block, disk!.cache[block]!, `the new Primary on ${name}`);
   }

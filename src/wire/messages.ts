@@ -125,6 +125,7 @@ const refused = shapeOf<Refused>()(object({
   phase: oneOf("PREPARE", "ACCEPT"),
   why: oneOf("ballot", "votersVersion", "granted", "restarted", "noState"),
   promised: optional(ballot),
+  waitMs: optional(count),
   votersVersion: count,
 }, "refuse"));
 

@@ -390,7 +390,7 @@ Deno.test("a voter that lost its state is admitted anew by the others, then coun
       () => world.view("w").records.cluster?.votersVersion === 2,
       15 * DEADTIME,
     );
-    assert.equal(world.view("a").quorum.votes, 3);
+    world.until("a counts it", () => world.view("a").quorum.votes === 3, DEADTIME);
     world.run(5 * DEADTIME);
     world.crash("a");
     world.until("b takes with the new vote", () => world.owner() === "b", 3 * DEADTIME);

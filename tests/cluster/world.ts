@@ -274,13 +274,14 @@ export class World {
     const { run } = node;
     // Effects may cause events; these wait, as in the agent.
     const effects = step(node.state, this.localNow(node), event);
-    this.#claims(node);
     for (const effect of effects) {
       if (node.run !== run) return;
       if (node.fuse === 0) return this.crash(node.name);
       if (node.fuse > 0) node.fuse -= 1;
       this.#carryOut(node, effect);
     }
+    // The own vote, which may be the last that was needed, is durable only now.
+    if (node.run === run) this.#claims(node);
     if (node.shutdownDone) this.crash(node.name);
   }
 

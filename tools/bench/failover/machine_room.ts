@@ -18,7 +18,7 @@ if id hacluster >/dev/null 2>&1; then
 fi
 while [ "$1" != -- ]; do mount --bind "$root$1" "$1"; shift; done
 shift
-ulimit -l unlimited
+ulimit -l unlimited 2>/dev/null || true
 exec "$@"`;
 
 /** The rooms of both nodes of a contender. */
