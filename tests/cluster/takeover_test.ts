@@ -51,6 +51,21 @@ Deno.test("a move does not wait for deadtime, keeps both replicas in sync and is
   assert.equal(world.node("w").commands.get(7), null);
 });
 
+Deno.test("a move takes a few round trips, however long the keepalive", () => {
+  // Breaks when the successor waits for a heartbeat, a tick or a read to learn of the release.
+  for (let seed = 1; seed <= 10; seed++) {
+    const world = settled({ volume: false }, seed);
+    world.run(world.random() * KEEPALIVE);
+    world.event("b", { type: "command", id: 7, command: { type: "move", group: "web", to: "b" } });
+    const notes = world.node("a").notes;
+    const stopped = () => notes.some(({ rule }) => rule === "released");
+    world.until("a has released", stopped, DEADTIME);
+    const took = world.until("b serves", () => world.owner() === "b", DEADTIME);
+    // Frames take up to 2 ms; a keepalive would be 200.
+    assert.ok(took <= 30, `${took} ms`);
+  }
+});
+
 Deno.test("failback now: the preferred node gets the group back once it is in sync", () => {
   // Breaks when failback goes to a replica that still lacks writes, or never happens.
   const world = settled({ failback: "now" });
