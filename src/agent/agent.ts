@@ -226,6 +226,8 @@ export class Agent {
         this.#commands.get(id)?.(error);
         this.#commands.delete(id);
       },
+      maintenance: (on: boolean) => this.#groups.hold(on),
+      config: () => {},
       shutdownDone: () => void this.#close(),
       note: (note: Note) => this.#init.note(note),
     };

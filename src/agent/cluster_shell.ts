@@ -15,6 +15,7 @@ import type {
   Note,
   VoterLogRecord,
 } from "../cluster/types.ts";
+import type { Config } from "../config/types.ts";
 
 /** What carries out the effects. Every call returns at once; answers come back as events. */
 export interface ClusterPorts {
@@ -38,6 +39,10 @@ export interface ClusterPorts {
   resume(group: string): void;
   /** Answers an operator; `error` is null when it is done. */
   commandDone(id: number, error: string | null): void;
+  /** Maintenance begins or ends. */
+  maintenance(on: boolean): void;
+  /** This configuration runs from now on. */
+  config(config: Config): void;
   /** Everything is stopped and released, or the time for it is over. */
   shutdownDone(): void;
   /** One line for the log and the journal. */
@@ -96,6 +101,10 @@ export class ClusterShell {
         return ports.resume(effect.group);
       case "commandDone":
         return ports.commandDone(effect.id, effect.error ?? null);
+      case "maintenance":
+        return ports.maintenance(effect.on);
+      case "config":
+        return ports.config(effect.config);
       case "shutdownDone":
         return ports.shutdownDone();
       case "note":

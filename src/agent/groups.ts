@@ -120,6 +120,11 @@ export class Groups {
     this.#managed.get(group)?.runner.resume();
   }
 
+  /** Maintenance begins or ends: what runs stays as it is. */
+  hold(on: boolean): void {
+    for (const { runner } of this.#managed.values()) runner.hold(on);
+  }
+
   /** Names of the volumes of a group. */
   volumesOf(group: string): string[] {
     const resources = this.#managed.get(group)?.config.resources ?? [];

@@ -9,16 +9,32 @@ import type { GroupRecord } from "./types.ts";
 export interface Ranked {
   readonly node: string;
   readonly against: string | null;
+  /** How many of the group's ping targets it reaches; null: not known. */
+  readonly reaches: number | null;
 }
 
-/** Nodes that could run the group, most wanted first, each with what speaks against it now. */
+/**
+ * Nodes that could run the group, most wanted first, each with what speaks against it now. Whoever
+ * reaches more ping targets is more wanted, whatever is preferred; what is not known counts as well.
+ */
 export function rankCandidates(
   input: OwnershipInput,
 ): Ranked[] {
-  return candidateOrder(input.group, input.record).map((node) => {
+  const ranked = candidateOrder(input.group, input.record).map((node) => {
     const facts = input.nodes.find((each) => each.node === node);
-    return { node, against: facts ? objection(input, facts) : "is not in the configuration" };
+    return {
+      node,
+      against: facts ? objection(input, facts) : "is not in the configuration",
+      reaches: facts?.reaches ?? null,
+    };
   });
+  return byReach(input, ranked);
+}
+
+/** The same order, but those that reach fewer targets after those that reach more. */
+export function byReach(input: OwnershipInput, ranked: readonly Ranked[]): Ranked[] {
+  const score = ({ reaches }: Ranked) => reaches ?? input.group.ping.length;
+  return ranked.toSorted((a, b) => score(b) - score(a));
 }
 
 /** The operator's choice, then `prefer`, then the other candidates in file order. */
@@ -36,7 +52,12 @@ export function objection(input: OwnershipInput, facts: NodeFacts): string | nul
   if (facts.phase === null) return "has not said how it is";
   if (facts.phase === "stopping") return "is stopping";
   if (facts.standby) return "is in standby";
-  if (facts.failed !== null) return `failed the group (${facts.failed})`;
+  if (facts.failed !== null) {
+    const { reason, count, againIn } = facts.failed;
+    const times = count > 1 ? ` ${count} times` : "";
+    const again = againIn === undefined ? "" : `; again in ${Math.ceil(againIn / 1000)} s`;
+    return `failed the group${times} (${reason}${again})`;
+  }
   if (input.record === null) return null;
   for (const volume of input.volumes) {
     const against = replicaFitness(input, input.record, volume, facts);

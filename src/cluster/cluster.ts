@@ -13,7 +13,9 @@
  *   a group, and why;
  * - `group.ts`: the life of a group on this node; `drafts.ts`, `members.ts`: the records it goes through;
  * - `wake.ts`: when the core wants to be woken next;
- * - `operator.ts`: standby, move, cleanup; `view.ts`: all of it as plain data.
+ * - `failures.ts`, `watch.ts`: what has failed here, and how long things have been as they are;
+ * - `operator.ts`: standby, move, cleanup; `maintenance.ts`, `push.ts`: maintenance and another
+ *   configuration; `protocol.ts`: rolling upgrades; `view.ts`: all of it as plain data.
  *
  * The rules that all of it serves: only a known-chosen record changes who may do what; a voter makes
  * durable what it answers before it answers; a lease is counted from sending and granted by a majority
@@ -22,7 +24,7 @@
  * @module
  */
 
-import { createAcceptor, handleAccept, handlePrepare } from "./acceptor.ts";
+import { acceptedCluster, createAcceptor, handleAccept, handlePrepare } from "./acceptor.ts";
 import { driveGroup, groupOutcome, runnerAnswered } from "./group.ts";
 import { createGroup, type Group, volumesOf } from "./group_state.ts";
 import { handleHeartbeat, heartbeatDue, sendHeartbeat } from "./heartbeat.ts";
@@ -31,6 +33,9 @@ import { requestMember } from "./members.ts";
 import { createMembership, receiveFrame, tickMembership } from "./membership.ts";
 import { driveCommands, takeCommand } from "./operator.ts";
 import { handlePause } from "./pause.ts";
+import { followMaintenance } from "./maintenance.ts";
+import { SPOKEN, unfitFor } from "./protocol.ts";
+import { followPush } from "./push.ts";
 import { countVotes } from "./quorum.ts";
 import { createRandom, nextBetween } from "./random.ts";
 import {
@@ -58,7 +63,10 @@ export { wakeAt } from "./wake.ts";
 /** Rounds of local messages within one step; more would be a loop. */
 const MAX_ROUNDS = 1000;
 
-/** The core at the start of an agent. Throws if the configuration does not name the node. */
+/**
+ * The core at the start of an agent. Throws if the configuration does not name the node, or the program
+ * does not speak the version of the protocol that the cluster's record says.
+ */
 export function createCluster(init: ClusterInit): ClusterState {
   const { config, node, incarnation, now } = init;
   const { keepalive, warntime, deadtime, initdead, shrinkAfter } = config.cluster;
@@ -66,6 +74,10 @@ export function createCluster(init: ClusterInit): ClusterState {
     throw new Error(`${config.file}: no node is called ${node}; name it with --node`);
   }
   const random = createRandom(init.seed);
+  const speaks = init.speaks ?? SPOKEN;
+  const acceptor = createAcceptor(init.log, init.voterId, now + deadtime);
+  const unfit = unfitFor(acceptedCluster(acceptor), speaks);
+  if (unfit !== null) throw new Error(`${node}: ${unfit}`);
   const registers = new Map<RegisterName, Register>([["cluster", createRegister("cluster")]]);
   const groups = new Map<string, Group>();
   for (const group of config.groups) {
@@ -78,6 +90,7 @@ export function createCluster(init: ClusterInit): ClusterState {
   return {
     config,
     self: { node, incarnation },
+    speaks,
     timing: { keepalive, warntime, deadtime, initdead, shrinkAfter, lease: 0.8 * deadtime },
     startedAt: now,
     now,
@@ -89,7 +102,7 @@ export function createCluster(init: ClusterInit): ClusterState {
     lastHeartbeat: -Infinity,
     urgent: true,
     membership: createMembership(config.nodes, node, now),
-    acceptor: createAcceptor(init.log, init.voterId, now + deadtime),
+    acceptor,
     registers,
     outcomes: [],
     groups,
@@ -99,6 +112,11 @@ export function createCluster(init: ClusterInit): ClusterState {
     allHeardAt: null,
     shutdown: null,
     voters: { everybody: false, laggardSince: null, repairedAt: -Infinity, replacing: null },
+    maintenance: false,
+    pushed: config,
+    leaving: [],
+    file: null,
+    reach: {},
     inbox: [],
     effects: [],
   };
@@ -153,6 +171,14 @@ function takeEvent(state: ClusterState, event: ClusterEvent): void {
       return runnerAnswered(state, event);
     case "command":
       return takeCommand(state, event.id, event.command);
+    case "reach":
+      state.reach = event.targets;
+      state.urgent = true;
+      return;
+    case "file":
+      state.file = event.found;
+      state.urgent = true;
+      return;
     case "shutdown":
       return beginShutdown(state);
   }
@@ -224,6 +250,8 @@ function spreadFirstReads(state: ClusterState): void {
 
 function drive(state: ClusterState): void {
   driveVoters(state);
+  followPush(state);
+  followMaintenance(state);
   const { have } = countVotes(state);
   state.quorumSince = have ? state.quorumSince ?? state.now : null;
   if (state.phase === "starting" && have) {

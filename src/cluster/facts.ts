@@ -6,7 +6,8 @@ import { isAlive } from "./membership.ts";
 import type { NodeFacts, OwnershipInput } from "./ownership.ts";
 import { countVotes } from "./quorum.ts";
 import { type ClusterState, knownCluster } from "./state.ts";
-import type { GroupRecord, ReplicaHealth, ReplicaReport } from "./types.ts";
+import type { GroupFailure, GroupRecord, ReplicaHealth, ReplicaReport } from "./types.ts";
+import { heldFor, reachOf } from "./watch.ts";
 
 /** The known-chosen record of a group; null if there is none or it is not known. */
 export function knownGroup(state: ClusterState, group: Group): GroupRecord | null {
@@ -38,6 +39,25 @@ export function ownReplicas(state: ClusterState): Record<string, ReplicaHealth> 
     replicas[volume] = replicaHealth(state, volume, report);
   }
   return replicas;
+}
+
+/** The failures of all groups here, as the others are told. */
+export function statedFailures(state: ClusterState): Record<string, GroupFailure> {
+  const stated: Record<string, GroupFailure> = {};
+  for (const [name, group] of state.groups) {
+    const failure = statedFailure(state, group);
+    if (failure !== null) stated[name] = failure;
+  }
+  return stated;
+}
+
+/** What keeps the group off this node; null: nothing. */
+export function statedFailure(state: ClusterState, group: Group): GroupFailure | null {
+  const { failed, failures } = group;
+  if (failed === null) return null;
+  const stated = { reason: failed.reason, count: failures };
+  if (failed.until === Infinity) return stated;
+  return { ...stated, againIn: Math.max(0, Math.ceil(failed.until - state.now)) };
 }
 
 /** Whether unplanned first takes still wait for nodes that were not heard since the start. */
@@ -72,6 +92,7 @@ export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
     initdeadPassed: now - state.startedAt >= timing.initdead,
     delayPerRank: 2 * timing.keepalive,
     settleTime: timing.deadtime,
+    pingSettle: state.config.cluster.pingSettle,
   };
 }
 
@@ -89,7 +110,11 @@ function nodeFacts(
       phase: state.phase,
       aliveFor: Infinity,
       standby,
-      failed: group.failed?.reason ?? null,
+      calmFor: Infinity,
+      failed: statedFailure(state, group),
+      reaches: reachOf(group.config.ping, state.reach),
+      betterFor: 0,
+      sameConfig: true,
       replicas: ownReplicas(state),
     };
   }
@@ -102,7 +127,11 @@ function nodeFacts(
     phase: peer.heartbeat?.phase ?? null,
     aliveFor: alive ? state.now - peer.aliveSince : 0,
     standby,
+    calmFor: heldFor(group.calmSince, node, state.now),
     failed: peer.heartbeat?.failed[group.config.name] ?? null,
+    reaches: alive && peer.heartbeat ? reachOf(group.config.ping, peer.heartbeat.reach) : null,
+    betterFor: heldFor(group.betterSince, node, state.now),
+    sameConfig: peer.heartbeat === null || peer.heartbeat.configHash === state.config.hash,
     replicas: peer.heartbeat?.replicas ?? {},
   };
 }

@@ -12,6 +12,14 @@ import type { Decision, OwnershipInput } from "./ownership.ts";
 
 /** Decides whether this node makes the first record of the group. */
 export function firstTake(input: OwnershipInput): Decision {
+  const other = input.nodes.find(({ alive, sameConfig }) => alive && !sameConfig);
+  if (other !== undefined) {
+    return wait(
+      "config-differs",
+      `${other.node} runs another configuration: a new group starts when all run the same; ` +
+        `copy the file there and say "bascule config push"`,
+    );
+  }
   const missing = missingReplica(input);
   if (missing !== null) return wait("first-take-waits", missing);
   let able = rankCandidates(input).filter(({ against }) => against === null).map(({ node }) =>

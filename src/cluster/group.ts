@@ -7,6 +7,9 @@ import { refusalEnds } from "./acceptor.ts";
 import { formatRun, sameRun } from "./ballot.ts";
 import { releaseChange, takeChange } from "./drafts.ts";
 import { gatherFacts, knownGroup } from "./facts.ts";
+import { clearFailure, markFailed } from "./failures.ts";
+import { holdFailure } from "./maintenance.ts";
+import { watchNodes } from "./watch.ts";
 import { type Group, isServing, markedRecord } from "./group_state.ts";
 import { addVote, dropLease, holdsLease, updateLease } from "./lease.ts";
 import { nextMemberChange } from "./members.ts";
@@ -22,6 +25,8 @@ import { electorateFor } from "./voters.ts";
 export function driveGroup(state: ClusterState, group: Group): void {
   followRecord(state, group);
   clearFailure(state, group);
+  endHold(state, group);
+  watchNodes(state, group);
   updateLease(state, group);
   if (group.phase === "taken" && holdsLease(state, group)) beginStart(state, group);
   if (state.shutdown) stopForShutdown(state, group);
@@ -54,7 +59,7 @@ function decideNow(state: ClusterState, group: Group): Decision {
       ? "error"
       : action === "take" || action === "release"
       ? "info"
-      : why.rule === "no-candidate"
+      : why.rule === "no-candidate" || why.rule === "config-differs"
       ? "warning"
       : "debug";
     note(state, level, why.rule, why.text, why.known, { group: group.config.name });
@@ -69,7 +74,11 @@ function decideNow(state: ClusterState, group: Group): Decision {
 function nextChange(state: ClusterState, group: Group, decision: Decision): Change | null {
   const record = knownGroup(state, group);
   const { phase } = group;
-  if (phase === "releasing") return record === null ? null : releaseChange(record);
+  if (phase === "releasing") {
+    return record === null
+      ? null
+      : releaseChange(record, group.decision.why.rule !== "connectivity");
+  }
   if (isServing(group) && !group.underMark) {
     return record === null ? null : nextMemberChange(state, group, record);
   }
@@ -148,7 +157,9 @@ function startUnderMark(state: ClusterState, group: Group): boolean {
   const [first] = group.volumes;
   const epoch = first && state.replicas.get(first.name)?.sole;
   if (group.phase !== "idle" || !epoch || epoch <= group.epoch) return false;
-  if (state.shutdown || group.failed || now - startedAt < timing.deadtime) return false;
+  if (state.shutdown || state.maintenance || group.failed || now - startedAt < timing.deadtime) {
+    return false;
+  }
   const register = state.registers.get(group.register)!;
   const record = knownGroup(state, group);
   if (register.doubt || register.attempt || countVotes(state).have) return false;
@@ -216,6 +227,7 @@ function endLife(state: ClusterState, group: Group, rule: string, text: string):
   group.phase = "idle";
   group.underMark = false;
   group.forced = false;
+  group.heldFailure = null;
   group.requests.length = 0;
   state.urgent = true;
   dropLease(state, group);
@@ -231,23 +243,19 @@ function readAgain(state: ClusterState, group: Group): boolean {
   return true;
 }
 
-/** An operator cleaned the group up since it failed here. */
-function clearFailure(state: ClusterState, group: Group): void {
-  const cleanups = knownGroup(state, group)?.cleanups ?? 0;
-  if (group.failed === null || cleanups <= group.failed.cleanups) return;
-  group.failed = null;
-  state.urgent = true;
+/** The group failed here beyond mending: it is stopped, and others may take it. */
+function failHere(state: ClusterState, group: Group, reason: string): void {
+  if (state.maintenance) return holdFailure(state, group, reason);
+  markFailed(state, group, reason);
+  beginStop(state, group, reason);
 }
 
-/** Bars the group from this node until it is cleaned up. */
-export function markFailed(state: ClusterState, group: Group, reason: string): void {
-  group.failed = { reason, cleanups: knownGroup(state, group)?.cleanups ?? 0 };
-  state.urgent = true;
-  const text =
-    `${group.config.name} failed here and will not run here again before a cleanup: ${reason}`;
-  note(state, "error", "failed", text, { epoch: group.epoch, reason }, {
-    group: group.config.name,
-  });
+/** What was held back in maintenance is acted upon when that is over. */
+function endHold(state: ClusterState, group: Group): void {
+  const reason = group.heldFailure;
+  if (state.maintenance || reason === null) return;
+  group.heldFailure = null;
+  if (group.phase === "starting" || group.phase === "running") failHere(state, group, reason);
 }
 
 /** The runner's answers. Those of another epoch are of an earlier life and say nothing. */
@@ -267,8 +275,7 @@ export function runnerAnswered(
     case "startFailed":
     case "failed":
       if (group.phase !== "starting" && group.phase !== "running") return;
-      markFailed(state, group, event.reason);
-      return beginStop(state, group, event.reason);
+      return failHere(state, group, event.reason);
     case "stopped":
       return stopped(state, group, event.clean);
   }
@@ -280,7 +287,7 @@ function stopped(state: ClusterState, group: Group, clean: boolean): void {
   if (group.forced) return endLife(state, group, "ended", `${name} has ended here`);
   if (!clean) {
     // Not released: the others take it when the lease has run out, as from a dead owner.
-    markFailed(state, group, "it did not stop in order");
+    markFailed(state, group, "it did not stop in order", true);
     return endLife(state, group, "ended", `${name} was stopped by force and is not released`);
   }
   if (group.afterStop === "idle") return endLife(state, group, "ended", `${name} has stopped`);

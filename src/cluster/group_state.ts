@@ -1,6 +1,7 @@
 /** What this node remembers of one group. */
 
 import type { GroupConfig, VolumeConfig } from "../config/types.ts";
+import type { OwnFailure } from "./failures.ts";
 import type { Decision } from "./ownership.ts";
 import type { GroupRecord, NodeRun, RegisterName } from "./types.ts";
 
@@ -32,7 +33,7 @@ export interface SeenGrant {
 
 /** State of one group. */
 export interface Group {
-  readonly config: GroupConfig;
+  config: GroupConfig;
   readonly volumes: readonly VolumeConfig[];
   readonly register: RegisterName;
   phase: GroupPhase;
@@ -56,7 +57,16 @@ export interface Group {
   leaseUntil: number;
   /** Asks and votes for no lease until then, so that a half-made take can be completed. */
   yieldUntil: number;
-  failed: { readonly reason: string; readonly cleanups: number } | null;
+  /** What keeps it off this node now. */
+  failed: OwnFailure | null;
+  /** Failures here that have not aged out, and since when they have been ageing. */
+  failures: number;
+  failuresSince: number;
+  /** It failed in maintenance: acted upon when that ends. */
+  heldFailure: string | null;
+  /** By node: since when it has been without trouble, and since when it reaches more than the owner. */
+  readonly calmSince: Map<string, number>;
+  readonly betterSince: Map<string, number>;
   readonly requests: MemberRequest[];
   /** By voter. */
   readonly seenGrants: Map<string, SeenGrant>;
@@ -97,6 +107,11 @@ export function createGroup(
     leaseUntil: 0,
     yieldUntil: 0,
     failed: null,
+    failures: 0,
+    failuresSince: 0,
+    heldFailure: null,
+    calmSince: new Map(),
+    betterSince: new Map(),
     requests: [],
     seenGrants: new Map(),
     endedRun: null,

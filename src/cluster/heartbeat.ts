@@ -1,7 +1,7 @@
 /** HEARTBEAT: what this node tells all others every keepalive, and what it learns from theirs. */
 
 import { grantAsked, statedGrants } from "./acceptor.ts";
-import { ownReplicas } from "./facts.ts";
+import { ownReplicas, statedFailures } from "./facts.ts";
 import { leaseAsks, takeGrants, voteForOwn } from "./lease.ts";
 import { seeMembers } from "./members.ts";
 import type { Peer } from "./membership.ts";
@@ -32,10 +32,14 @@ export function sendHeartbeat(state: ClusterState): void {
     grants: statedGrants(state),
     known: knownVersions(state),
     configHash: state.config.hash,
+    ...(state.file === null ? {} : { fileHash: state.file.config.hash }),
     voterId: state.acceptor.voterId,
+    lacks: lackedRegisters(state),
+    speaks: state.speaks,
     phase: state.phase,
     replicas: ownReplicas(state),
-    failed: failedGroups(state),
+    failed: statedFailures(state),
+    reach: state.reach,
   };
   const seq = broadcast(state, heartbeat);
   voteForOwn(state, asks, seq);
@@ -61,10 +65,14 @@ function knownVersions(state: ClusterState): Heartbeat["known"] {
   return versions;
 }
 
-function failedGroups(state: ClusterState): Record<string, string> {
-  const failed: Record<string, string> = {};
-  for (const [name, group] of state.groups) if (group.failed) failed[name] = group.failed.reason;
-  return failed;
+/** Registers of which the own voter holds nothing, though they have a record or may have one. */
+function lackedRegisters(state: ClusterState): number {
+  let lacked = 0;
+  for (const { name, known } of state.registers.values()) {
+    const isEmpty = known !== null && known.record === null;
+    if (!isEmpty && !state.acceptor.accepted.has(name)) lacked++;
+  }
+  return lacked;
 }
 
 /** Takes a fresh heartbeat of a confirmed run. Older ones than the newest say nothing new. */

@@ -46,6 +46,8 @@ export interface Peer {
   /** Newest heartbeat of the confirmed run. */
   heartbeat: Heartbeat | null;
   heartbeatSeq: number;
+  /** The version of the protocol that was refused last; each is said once. */
+  refusedProtocol?: number;
 }
 
 /** Frames that were not taken, and those that came twice. */
@@ -59,6 +61,8 @@ export interface FrameCounters {
   unknownNode: number;
   /** Of a run that has not shown yet that it is not a recording. */
   unconfirmed: number;
+  /** In a version of the protocol that this program does not speak. */
+  otherProtocol: number;
 }
 
 /** All peers and the counters of dropped frames. */
@@ -76,25 +80,59 @@ export function createMembership(
   const peers = new Map<string, Peer>();
   for (const { name, links } of nodes) {
     if (name === self) continue;
-    peers.set(name, {
-      node: name,
-      incarnation: 0,
-      confirmed: false,
-      highest: 0,
-      seen: new Float64Array(WINDOW),
-      lastHeard: null,
-      liveness: "unknown",
-      aliveSince: now,
-      formerHeard: null,
-      links: links.map(() => ({ lastSeq: 0, lastHeard: null, up: false })),
-      heartbeat: null,
-      heartbeatSeq: 0,
-    });
+    peers.set(name, createPeer(name, links.length, now));
   }
   return {
     peers,
-    counters: { duplicate: 0, replayed: 0, olderIncarnation: 0, unknownNode: 0, unconfirmed: 0 },
+    counters: {
+      duplicate: 0,
+      replayed: 0,
+      olderIncarnation: 0,
+      unknownNode: 0,
+      unconfirmed: 0,
+      otherProtocol: 0,
+    },
   };
+}
+
+function createPeer(node: string, links: number, now: number): Peer {
+  return {
+    node,
+    incarnation: 0,
+    confirmed: false,
+    highest: 0,
+    seen: new Float64Array(WINDOW),
+    lastHeard: null,
+    liveness: "unknown",
+    aliveSince: now,
+    formerHeard: null,
+    links: createLinks(links),
+    heartbeat: null,
+    heartbeatSeq: 0,
+  };
+}
+
+function createLinks(count: number): PeerLink[] {
+  return Array.from({ length: count }, () => ({ lastSeq: 0, lastHeard: null, up: false }));
+}
+
+/** Follows another list of nodes: those that stay keep their state, with as many links as they have now. */
+export function changeMembers(
+  state: ClusterState,
+  nodes: readonly { readonly name: string; readonly links: readonly unknown[] }[],
+): void {
+  const { peers } = state.membership;
+  for (const name of [...peers.keys()]) {
+    if (!nodes.some((node) => node.name === name)) peers.delete(name);
+  }
+  for (const { name, links } of nodes) {
+    const peer = peers.get(name);
+    if (name === state.self.node) continue;
+    if (peer === undefined) peers.set(name, createPeer(name, links.length, state.now));
+    else if (peer.links.length !== links.length) {
+      peer.links.splice(0, peer.links.length, ...createLinks(links.length));
+    }
+  }
 }
 
 /**
@@ -106,6 +144,12 @@ export function receiveFrame(state: ClusterState, link: number, frame: Frame): P
   const peer = peers.get(frame.node);
   if (peer === undefined) {
     counters.unknownNode++;
+    return null;
+  }
+  const { speaks } = state;
+  if (frame.protocol < speaks.least || frame.protocol > speaks.newest) {
+    counters.otherProtocol++;
+    sayOtherProtocol(state, peer, frame.protocol);
     return null;
   }
   if (frame.incarnation < peer.incarnation) {
@@ -134,6 +178,16 @@ export function receiveFrame(state: ClusterState, link: number, frame: Frame): P
     peer.heartbeatSeq = frame.seq;
   }
   return peer;
+}
+
+function sayOtherProtocol(state: ClusterState, peer: Peer, protocol: number): void {
+  if (peer.refusedProtocol === protocol) return;
+  peer.refusedProtocol = protocol;
+  const { least, newest } = state.speaks;
+  const mend = protocol > newest ? `upgrade ${state.self.node}` : `upgrade ${peer.node}`;
+  const text = `${peer.node} writes version ${protocol} of the cluster protocol, ` +
+    `this program reads ${least} to ${newest}: its frames are refused; ${mend}`;
+  note(state, "error", "other-protocol", text, { protocol, least, newest }, { node: peer.node });
 }
 
 function beginRun(state: ClusterState, peer: Peer, incarnation: number): void {

@@ -1,5 +1,5 @@
 /**
- * What operators ask for: standby, move, cleanup. Each is a change of a record, so it may be asked of
+ * What operators ask for: standby, move, cleanup, maintenance, push. Each is a change of a record, so it may be asked of
  * any node, survives restarts, and the node that it concerns acts on what was chosen.
  */
 
@@ -7,6 +7,7 @@ import { plainChange } from "./drafts.ts";
 import { gatherFacts, knownGroup } from "./facts.ts";
 import type { Group } from "./group_state.ts";
 import { rankCandidates } from "./candidates.ts";
+import { objectionToPush, pushWaitsFor } from "./push.ts";
 import { countVotes } from "./quorum.ts";
 import { isFree, needsRead, startChange } from "./register.ts";
 import type { Change } from "./register_state.ts";
@@ -25,6 +26,8 @@ export interface PendingCommand {
   target: string | null;
   /** For `cleanup`: the count that its record must reach. */
   cleanups: number | null;
+  /** What it waits for, where it can say so. */
+  waitsFor: string | null;
 }
 
 type Progress =
@@ -47,7 +50,8 @@ export function takeCommand(state: ClusterState, id: number, command: OperatorCo
   );
   note(state, "info", "command", `An operator asks: ${command.type}`, known);
   const deadline = state.now + patience;
-  state.commands.push({ id, command, at: state.now, deadline, target: null, cleanups: null });
+  const at = state.now;
+  state.commands.push({ id, command, at, deadline, target: null, cleanups: null, waitsFor: null });
 }
 
 /** Brings every pending command forward. */
@@ -84,7 +88,10 @@ function advance(state: ClusterState, pending: PendingCommand): boolean {
   }
   if (state.now < pending.deadline) return false;
   const { votes, needed, expected } = countVotes(state);
-  const error = votes < needed
+  const error = votes >= needed && pending.waitsFor !== null
+    ? `${pending.command.type} is recorded and waits for ${pending.waitsFor}; it goes on by itself, ` +
+      `see "bascule status"`
+    : votes < needed
     ? `no majority of voters answers (${votes} of ${expected}, ${needed} needed); ` +
       `ask again when more nodes are up`
     : `${pending.command.type} is recorded or under way but was not finished in time; ` +
@@ -100,6 +107,10 @@ function progressOf(state: ClusterState, pending: PendingCommand): Progress {
       return standby(state, pending, command);
     case "move":
       return withGroup(state, command.group, (group) => move(state, pending, group, command.to));
+    case "maintenance":
+      return maintenance(state, pending, command.on);
+    case "push":
+      return push(state, pending, command.hash);
     case "cleanup":
       return withGroup(state, command.group, (group) => cleanup(state, pending, group));
   }
@@ -125,16 +136,46 @@ function standby(
   if (!isCurrent(state, "cluster", pending) || record === null) return "waiting";
   if (record.standby.includes(node) === on) return { done: true };
   const others = record.standby.filter((each) => each !== node);
-  const value: ClusterRecord = {
-    ...record,
-    version: record.version + 1,
-    standby: on ? [...others, node] : others,
-  };
+  const purpose = on ? "standby" : "unstandby";
+  return clusterChange(purpose, record, { standby: on ? [...others, node] : others });
+}
+
+function maintenance(state: ClusterState, pending: PendingCommand, on: boolean): Progress {
+  const record = knownCluster(state);
+  if (!isCurrent(state, "cluster", pending) || record === null) return "waiting";
+  if (record.maintenance === on) return { done: true };
+  return clusterChange("maintenance", record, { maintenance: on });
+}
+
+function push(state: ClusterState, pending: PendingCommand, hash: string): Progress {
+  const config = [state.pushed, state.file?.config].find((each) => each?.hash === hash);
+  if (config === undefined) {
+    return {
+      done: true,
+      error: `the agent on ${state.self.node} has another configuration on its disk; ` +
+        `write the file that it was started with`,
+    };
+  }
+  const record = knownCluster(state);
+  if (!isCurrent(state, "cluster", pending) || record === null) return "waiting";
+  if (record.config !== hash) {
+    const error = objectionToPush(state, config);
+    return error === null ? clusterChange("push", record, { config: hash }) : { done: true, error };
+  }
+  // What needs a restart cannot be waited for.
+  if (state.pushed !== config) return state.file?.live ? "waiting" : { done: true };
+  pending.waitsFor = pushWaitsFor(state, record);
+  return pending.waitsFor === null ? { done: true } : "waiting";
+}
+
+function clusterChange(
+  purpose: string,
+  record: ClusterRecord,
+  changed: Partial<ClusterRecord>,
+): Progress {
+  const value: ClusterRecord = { ...record, ...changed, version: record.version + 1 };
   const draft = () => ({ proposal: { value }, mints: [] });
-  return {
-    register: "cluster",
-    change: { purpose: on ? "standby" : "unstandby", baseVersion: record.version, draft },
-  };
+  return { register: "cluster", change: { purpose, baseVersion: record.version, draft } };
 }
 
 function move(
@@ -146,6 +187,11 @@ function move(
   const { name } = group.config;
   const record = knownGroup(state, group);
   if (!isCurrent(state, group.register, pending)) return "waiting";
+  if (state.maintenance) {
+    const error =
+      `the cluster is in maintenance, nothing moves; end it with "bascule maintenance off"`;
+    return { done: true, error };
+  }
   if (record === null) {
     return { done: true, error: `${name} has never been started; it can be moved when it runs` };
   }
@@ -162,6 +208,14 @@ function move(
         error: to === undefined
           ? `no other node can run ${name}: ${reasons.join("; ")}`
           : `${to} cannot run ${name}; its candidates are ${group.config.candidates.join(", ")}`,
+      };
+    }
+    const now = ranked.find(({ node }) => node === owner);
+    if (chosen.node !== owner && (chosen.reaches ?? 0) < (now?.reaches ?? 0)) {
+      return {
+        done: true,
+        error: `${chosen.node} reaches ${chosen.reaches ?? 0} ping targets of ${name}, ` +
+          `${owner} ${now?.reaches}: the group would come back; mend its network first`,
       };
     }
     if (chosen.node !== owner && chosen.against !== null) {
@@ -182,6 +236,7 @@ function cleanup(state: ClusterState, pending: PendingCommand, group: Group): Pr
   const record = knownGroup(state, group);
   if (record === null) {
     group.failed = null;
+    group.failures = 0;
     state.urgent = true;
     return { done: true };
   }

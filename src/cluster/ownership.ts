@@ -6,9 +6,9 @@
 
 import type { GroupConfig, VolumeConfig } from "../config/types.ts";
 import { sameRun } from "./ballot.ts";
-import { rankCandidates, type Ranked } from "./candidates.ts";
+import { byReach, rankCandidates, type Ranked } from "./candidates.ts";
 import { firstTake } from "./first_take.ts";
-import type { AgentPhase, GroupRecord, NodeRun, ReplicaHealth } from "./types.ts";
+import type { AgentPhase, GroupFailure, GroupRecord, NodeRun, ReplicaHealth } from "./types.ts";
 
 /** What is known about one configured node, this one included. */
 export interface NodeFacts {
@@ -20,8 +20,16 @@ export interface NodeFacts {
   /** Milliseconds since it came alive; Infinity for this node. */
   readonly aliveFor: number;
   readonly standby: boolean;
-  /** Why the group may not run there until it is cleaned up. */
-  readonly failed: string | null;
+  /** Milliseconds since when it has been alive, unfailed, on all its links and connected no worse. */
+  readonly calmFor: number;
+  /** Why the group may not run there for now. */
+  readonly failed: GroupFailure | null;
+  /** How many of the group's ping targets it reaches; null: not measured yet. */
+  readonly reaches: number | null;
+  /** Milliseconds since when it has reached more of them than this node. */
+  readonly betterFor: number;
+  /** It runs the same configuration as this node, or has not said which. */
+  readonly sameConfig: boolean;
   /** By volume. */
   readonly replicas: Readonly<Record<string, ReplicaHealth>>;
 }
@@ -54,6 +62,8 @@ export interface OwnershipInput {
   readonly delayPerRank: number;
   /** How long a node must have been alive before the group goes back to it, milliseconds. */
   readonly settleTime: number;
+  /** How long it must have reached more ping targets before the group goes there, milliseconds. */
+  readonly pingSettle: number;
 }
 
 /** Why something is, or is not, done. */
@@ -101,7 +111,7 @@ function wait(rule: string, text: string, known: Reason["known"] = {}): Decision
 }
 
 function decideAsOwner(input: OwnershipInput): Decision {
-  const { record, self, group } = input;
+  const { record, self } = input;
   const own = input.nodes.find((facts) => facts.node === self.node)!;
   const ranked = rankCandidates(input);
   const ownRank = ranked.findIndex(({ node }) => node === self.node);
@@ -117,25 +127,68 @@ function decideAsOwner(input: OwnershipInput): Decision {
   if (wanted !== undefined && wanted !== self.node && best === wanted) {
     return release("moved", `An operator moved the group to ${wanted}`, wanted);
   }
-  if (group.failback === "now" && wanted !== self.node && best !== undefined) {
-    const settled = input.nodes.find(({ node }) => node === best)!.aliveFor >= input.settleTime;
-    const bestRank = ranked.findIndex(({ node }) => node === best);
-    if (group.prefer.includes(best) && bestRank < ownRank) {
-      if (settled) {
-        return release(
-          "failback",
-          `${best} is preferred and able again: the group goes back`,
-          best,
-        );
-      }
-      return none("failback-soon", `${best} is preferred and has just come back`, { to: best });
-    }
+  const better = connectivity(input, own, others);
+  if (better !== null) return better;
+  const bestRank = ranked.findIndex(({ node }) => node === best);
+  if (wanted !== self.node && best !== undefined && bestRank < ownRank) {
+    const back = failback(input, best);
+    if (back !== null) return back;
   }
   return none("serving", `${self.node} owns and serves the group`, { epoch: record?.epoch ?? 0 });
 }
 
-function release(rule: string, text: string, to: string | undefined): Decision {
-  const why = { rule, text, known: { to: to ?? "nobody" } };
+/** Whether the group goes to a node that has reached more ping targets for long enough. */
+function connectivity(
+  input: OwnershipInput,
+  own: NodeFacts,
+  others: readonly Ranked[],
+): Decision | null {
+  const { group: { ping }, pingSettle } = input;
+  const [first] = others;
+  if (first === undefined || own.reaches === null || first.reaches === null) return null;
+  if (first.reaches <= own.reaches) return null;
+  const { node, reaches } = first;
+  const betterFor = input.nodes.find((each) => each.node === node)!.betterFor;
+  const known = { to: node, reaches, own: own.reaches, of: ping.length, betterForMs: betterFor };
+  const text = `${node} reaches ${reaches} of ${ping.length} ping targets, ` +
+    `${own.node} ${own.reaches}`;
+  if (betterFor < pingSettle) {
+    return none("connectivity-soon", `${text}: the group goes there if that lasts`, known);
+  }
+  return release(
+    "connectivity",
+    `${text}, for ${pingSettle} ms: the group goes there`,
+    node,
+    known,
+  );
+}
+
+/** Whether the group goes back to a preferred node now; null: it is not to go there. */
+function failback({ group, nodes, settleTime }: OwnershipInput, best: string): Decision | null {
+  if (group.failback === "never" || !group.prefer.includes(best)) return null;
+  const { aliveFor, calmFor } = nodes.find(({ node }) => node === best)!;
+  if (group.failback === "now") {
+    return aliveFor >= settleTime
+      ? release("failback", `${best} is preferred and able again: the group goes back`, best)
+      : none("failback-soon", `${best} is preferred and has just come back`, { to: best });
+  }
+  const { after } = group.failback;
+  const known = { to: best, calmForMs: calmFor, afterMs: after };
+  const text = `${best} is preferred and has been without trouble for ${
+    Math.floor(calmFor / 1000)
+  } s`;
+  return calmFor >= after
+    ? release("failback", `${text}: the group goes back`, best, known)
+    : none("failback-soon", `${text}: the group goes back after ${after / 1000} s`, known);
+}
+
+function release(
+  rule: string,
+  text: string,
+  to: string | undefined,
+  more: Reason["known"] = {},
+): Decision {
+  const why = { rule, text, known: { to: to ?? "nobody", ...more } };
   return to === undefined ? { action: "release", why } : { action: "release", to, why };
 }
 
@@ -150,7 +203,7 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
     const text = `A majority is heard again just now: ${node} may be heard in a moment too`;
     return wait("quorum-new", text, { owner: node, forMs: input.quorumFor });
   }
-  const ranked = againFirst(rankCandidates(input), record);
+  const ranked = byReach(input, againFirst(rankCandidates(input), record));
   // An owner that lives but lost its lease cannot serve: somebody else has to.
   const able = ranked.filter(({ node, against }) =>
     against === null && !(record.owner?.node === node && node !== self.node && lives(input, record))
@@ -163,7 +216,7 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
   for (const { node, against } of ranked) if (against !== null) known[node] = against;
   const first = able[0]?.node;
   if (first === undefined) {
-    return wait("no-candidate", "No node can run the group now", known);
+    return wait("no-candidate", noCandidate(input, ranked), known);
   }
   const rank = able.findIndex(({ node }) => node === self.node);
   if (rank < 0) {
@@ -182,6 +235,18 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
     : `${record.owner.node} has no lease any more`;
   const why: Reason = { rule: "take", text: `${self.node} takes the group: ${from}`, known };
   return { action: "take", to: self.node, why };
+}
+
+/** Says what keeps each candidate from running the group, and the way out where there is one. */
+function noCandidate({ group, nodes }: OwnershipInput, ranked: readonly Ranked[]): string {
+  const against = ranked.map(({ node, against }) => `${node} ${against ?? "cannot take it yet"}`);
+  const failed = nodes.some(({ node, failed }) =>
+    failed !== null && group.candidates.includes(node)
+  );
+  const way = failed
+    ? `; mend it, then "bascule cleanup ${group.name}" lets it be tried at once`
+    : "";
+  return `No node can run the group now: ${against.join("; ")}${way}`;
 }
 
 /** The last owner comes before all but the operator's choice: its new run may take at once. */

@@ -12,17 +12,19 @@ import type {
   NodeRun,
   Note,
   Proposal,
+  ProtocolRange,
   RegisterName,
   ReplicaReport,
   VoterLogRecord,
 } from "./types.ts";
-import type { Config } from "../config/types.ts";
+import type { Config, NodeConfig } from "../config/types.ts";
 import type { Acceptor } from "./acceptor.ts";
 import type { Group } from "./group_state.ts";
 import type { Membership } from "./membership.ts";
 import type { PendingCommand } from "./operator.ts";
 import type { Random } from "./random.ts";
 import type { Outcome, Register } from "./register_state.ts";
+import { protocolInForce } from "./protocol.ts";
 
 /** What the core needs to know at the start of an agent. */
 export interface ClusterInit {
@@ -39,6 +41,8 @@ export interface ClusterInit {
   readonly seed: number;
   /** The voter's log as it was read back; empty for a new voter, or one that lost its state. */
   readonly log: readonly VoterLogRecord[];
+  /** Versions of the cluster protocol; default: what this program speaks. */
+  readonly speaks?: ProtocolRange;
 }
 
 /** Durations in milliseconds. */
@@ -54,8 +58,10 @@ export interface Timing {
 
 /** The whole core. Mutated by `step` only; others look at it through `view`. */
 export interface ClusterState {
-  readonly config: Config;
+  /** What runs. Another one comes by a push, see `push.ts`. */
+  config: Config;
   readonly self: NodeRun;
+  readonly speaks: ProtocolRange;
   readonly timing: Timing;
   readonly startedAt: number;
   /** Time of the last step. */
@@ -97,6 +103,16 @@ export interface ClusterState {
     replacing: string | null;
   };
   /** Messages to the own acceptor and proposer: they take the path of all others without the network. */
+  /** As last told by a `maintenance` effect. */
+  maintenance: boolean;
+  /** The configuration that runs, as it was written; `config` also names the nodes that leave. */
+  pushed: Config;
+  /** Nodes that the running configuration does not name any more, while the record lists them. */
+  leaving: readonly NodeConfig[];
+  /** What the configuration file holds, where that is not what runs. */
+  file: { readonly config: Config; readonly live: boolean } | null;
+  /** Which ping targets answer this node. */
+  reach: Readonly<Record<string, boolean>>;
   readonly inbox: Message[];
   effects: ClusterEffect[];
 }
@@ -134,7 +150,7 @@ export function broadcast(state: ClusterState, body: Heartbeat): number {
 function nextFrame(state: ClusterState, body: Message): Frame {
   state.seq += 1;
   state.sentAt.push(state.now);
-  return { ...state.self, seq: state.seq, body };
+  return { ...state.self, seq: state.seq, protocol: protocolInForce(state), body };
 }
 
 /** When the own frame of this number was sent; null if that is too long ago to matter. */

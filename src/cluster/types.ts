@@ -8,6 +8,8 @@
  * @module
  */
 
+import type { Config } from "../config/types.ts";
+
 /** One run of an agent: incarnation is durable and raised at each start. */
 export interface NodeRun {
   readonly node: string;
@@ -17,6 +19,12 @@ export interface NodeRun {
 /** Never used twice. Ordered by n, then node, then incarnation. */
 export interface Ballot extends NodeRun {
   readonly n: number;
+}
+
+/** Versions of the cluster protocol that an agent speaks, both included. */
+export interface ProtocolRange {
+  readonly least: number;
+  readonly newest: number;
 }
 
 /** The name of a CASPaxos register: `cluster`, or `group:NAME`. */
@@ -57,6 +65,10 @@ export interface ClusterRecord {
   readonly lineage: string;
   readonly standby: readonly string[];
   readonly maintenance: boolean;
+  /** Version of the protocol in force: 1 unless it says otherwise, raised only, never lowered. */
+  readonly protocol?: number;
+  /** Hash of the configuration that an operator pushed last. */
+  readonly config?: string;
 }
 
 /** The owner that a value removes; stored with the value, so every ACCEPT of it is subject to refusal. */
@@ -95,6 +107,15 @@ export interface ReplicaHealth {
   readonly blank: "no" | "zero" | "unknown";
 }
 
+/** What keeps a group off a node that failed it, as that node tells the others. */
+export interface GroupFailure {
+  readonly reason: string;
+  /** Failures since the last cleanup that have not aged out. */
+  readonly count: number;
+  /** Milliseconds until it may try again by itself; absent: only after a cleanup. */
+  readonly againIn?: number;
+}
+
 /** Life of an agent as the others see it; `stopping` announces a planned stop. */
 export type AgentPhase = "starting" | "running" | "stopping";
 
@@ -111,12 +132,20 @@ export interface Heartbeat {
   readonly known: Readonly<
     Record<string, { readonly version: number; readonly ballot: Ballot }>
   >;
+  /** Of the configuration that runs. */
   readonly configHash: string;
+  /** Of the configuration that the file holds, where that is another and good one. */
+  readonly fileHash?: string;
   readonly voterId: string;
+  /** Registers with a record of which this voter holds nothing: it makes no quorum there yet. */
+  readonly lacks: number;
+  readonly speaks: ProtocolRange;
   readonly phase: AgentPhase;
   readonly replicas: Readonly<Record<string, ReplicaHealth>>;
-  /** Groups that failed here, with the reason; such a node is no candidate until it is cleared. */
-  readonly failed: Readonly<Record<string, string>>;
+  /** Groups that may not run here for now. */
+  readonly failed: Readonly<Record<string, GroupFailure>>;
+  /** By ping target: whether it answers this node; those that were not measured yet are left out. */
+  readonly reach: Readonly<Record<string, boolean>>;
 }
 
 /** PREPARE. `takes` announces a takeover so that it can be refused early. */
@@ -183,6 +212,8 @@ export type Message = Heartbeat | Prepare | PromiseMessage | Accept | Accepted |
 export interface Frame extends NodeRun {
   /** Grows by one with every frame of this run, whatever its type and addressee. */
   readonly seq: number;
+  /** Version of the protocol that the body is written in: the one in force at its sender. */
+  readonly protocol: number;
   readonly body: Message;
 }
 
@@ -199,7 +230,10 @@ export interface ReplicaReport extends ReplicaHealth {
 export type OperatorCommand =
   | { readonly type: "standby"; readonly node: string; readonly on: boolean }
   | { readonly type: "move"; readonly group: string; readonly to?: string }
-  | { readonly type: "cleanup"; readonly group: string };
+  | { readonly type: "cleanup"; readonly group: string }
+  | { readonly type: "maintenance"; readonly on: boolean }
+  /** Put the configuration with this hash, which every heard node must have, into the record. */
+  | { readonly type: "push"; readonly hash: string };
 
 /** Everything that can happen to the core. */
 export type ClusterEvent =
@@ -242,6 +276,16 @@ export type ClusterEvent =
   /** A running resource failed beyond its restarts. */
   | { readonly type: "failed"; readonly group: string; readonly reason: string }
   | { readonly type: "command"; readonly id: number; readonly command: OperatorCommand }
+  /** Which ping targets answer this node; those that were not measured yet are left out. */
+  | { readonly type: "reach"; readonly targets: Readonly<Record<string, boolean>> }
+  /**
+   * The configuration file holds another, good configuration; null: the one that runs, or none that
+   * is good. `live`: it can be run without a restart of the agent.
+   */
+  | {
+    readonly type: "file";
+    readonly found: { readonly config: Config; readonly live: boolean } | null;
+  }
   /** SIGTERM: stop and release everything, announce the stop, then `shutdownDone`. */
   | { readonly type: "shutdown" };
 
@@ -276,6 +320,10 @@ export type ClusterEffect =
   /** Lease of the own epoch is back and nobody took over. */
   | { readonly type: "resume"; readonly group: string }
   | { readonly type: "commandDone"; readonly id: number; readonly error?: string }
+  /** Maintenance begins or ends: while it lasts no resource is started or stopped for what it does. */
+  | { readonly type: "maintenance"; readonly on: boolean }
+  /** Another configuration runs from now on; it differs in nothing that needs a restart. */
+  | { readonly type: "config"; readonly config: Config }
   | { readonly type: "shutdownDone" }
   /** One decision or observation, with what was known. One line in the log, one entry in the journal. */
   | { readonly type: "note"; readonly note: Note };

@@ -1,18 +1,23 @@
 /** The core as plain data, for `status`, the web page and tests. */
 
-import { knownGroup, ownReplicas } from "./facts.ts";
+import { rankCandidates, type Ranked } from "./candidates.ts";
+import { gatherFacts, knownGroup, ownReplicas } from "./facts.ts";
 import type { Group } from "./group_state.ts";
 import { ownerLostSince } from "./lease.ts";
 import { type FrameCounters, isAlive } from "./membership.ts";
 import type { Decision } from "./ownership.ts";
+import { protocolInForce } from "./protocol.ts";
+import { leavingNodes } from "./push.ts";
 import { countVotes, type Votes } from "./quorum.ts";
 import { type ClusterState, knownCluster } from "./state.ts";
 import type {
   AgentPhase,
   ClusterRecord,
+  GroupFailure,
   GroupRecord,
   GroupState,
   NodeState,
+  ProtocolRange,
   ReplicaHealth,
 } from "./types.ts";
 
@@ -33,6 +38,10 @@ export interface NodeView {
   readonly sameConfig: boolean | null;
   /** By volume. */
   readonly replicas: Readonly<Record<string, ReplicaHealth>>;
+  /** By ping target. */
+  readonly reach: Readonly<Record<string, boolean>>;
+  /** null: not heard. */
+  readonly speaks: ProtocolRange | null;
 }
 
 /** One group as this node sees it. */
@@ -48,6 +57,10 @@ export interface GroupView {
   readonly why: Decision;
   /** By node: why it will not run there before a cleanup. */
   readonly failed: Readonly<Record<string, string>>;
+  /** By node: the same with how often, and when it may try again. */
+  readonly failures: Readonly<Record<string, GroupFailure>>;
+  /** Most wanted first, each with what speaks against it now. */
+  readonly candidates: readonly Ranked[];
 }
 
 /** All that `status` shows of the cluster. */
@@ -72,6 +85,21 @@ export interface ClusterView {
   };
   /** Dropped and doubled frames since the start. */
   readonly frames: Readonly<FrameCounters>;
+  readonly maintenance: boolean;
+  readonly protocol: { readonly inForce: number; readonly speaks: ProtocolRange };
+  readonly config: ConfigView;
+}
+
+/** Which configuration runs, is on the disk, and was pushed. */
+export interface ConfigView {
+  /** Hash of what runs here. */
+  readonly running: string;
+  /** Hash of what the file holds, where that is another and good one. */
+  readonly file: string | null;
+  /** Hash of what was pushed last; null: nothing was yet. */
+  readonly pushed: string | null;
+  /** Voters that the running configuration does not name any more. */
+  readonly leaving: readonly string[];
 }
 
 /** Looks at the core. `now`: of the same clock as the steps. */
@@ -90,6 +118,14 @@ export function view(state: ClusterState, now: number): ClusterView {
     groups: [...groups.values()].map((group) => groupView(state, group)),
     records: { cluster: knownCluster(state), groups: records },
     frames: { ...state.membership.counters },
+    maintenance: state.maintenance,
+    protocol: { inForce: protocolInForce(state), speaks: state.speaks },
+    config: {
+      running: state.pushed.hash,
+      file: state.file?.config.hash ?? null,
+      pushed: knownCluster(state)?.config ?? null,
+      leaving: leavingNodes(state),
+    },
   };
 }
 
@@ -113,6 +149,8 @@ function nodeView(state: ClusterState, now: number, name: string, witness: boole
       heardAgo: 0,
       sameConfig: true,
       replicas: ownReplicas(state),
+      reach: state.reach,
+      speaks: state.speaks,
     };
   }
   const { heartbeat, liveness } = peer;
@@ -133,17 +171,18 @@ function nodeView(state: ClusterState, now: number, name: string, witness: boole
     heardAgo: peer.lastHeard === null ? null : Math.max(0, now - peer.lastHeard),
     sameConfig: heartbeat === null ? null : heartbeat.configHash === state.config.hash,
     replicas: heartbeat?.replicas ?? {},
+    reach: heartbeat?.reach ?? {},
+    speaks: heartbeat?.speaks ?? null,
   };
 }
 
 function groupView(state: ClusterState, group: Group): GroupView {
   const { name } = group.config;
   const record = knownGroup(state, group);
-  const failed: Record<string, string> = {};
-  if (group.failed) failed[state.self.node] = group.failed.reason;
-  for (const peer of state.membership.peers.values()) {
-    const reason = isAlive(peer) ? peer.heartbeat?.failed[name] : undefined;
-    if (reason !== undefined) failed[peer.node] = reason;
+  const facts = gatherFacts(state, group);
+  const failures: Record<string, GroupFailure> = {};
+  for (const { node, alive, failed } of facts.nodes) {
+    if (alive && failed !== null) failures[node] = failed;
   }
   return {
     name,
@@ -152,7 +191,11 @@ function groupView(state: ClusterState, group: Group): GroupView {
     epoch: record?.epoch ?? group.epoch,
     leaseUntil: group.leaseUntil,
     why: group.decision,
-    failed,
+    failed: Object.fromEntries(
+      Object.entries(failures).map(([node, { reason }]) => [node, reason]),
+    ),
+    failures,
+    candidates: rankCandidates(facts),
   };
 }
 
@@ -172,7 +215,15 @@ function groupStateOf(state: ClusterState, group: Group, record: GroupRecord | n
       const owned = record !== null && record.owner !== null &&
         record.owner.node !== state.self.node && ownerLostSince(state, group, record) === null;
       if (owned) return "running";
-      return group.failed ? "failed" : "stopped";
+      return group.failed || hasFailedEverywhere(state, group) ? "failed" : "stopped";
     }
   }
+}
+
+/** Whether candidates that are heard have all failed the group: it waits for one of them, or for a human. */
+function hasFailedEverywhere(state: ClusterState, group: Group): boolean {
+  const heard = gatherFacts(state, group).nodes.filter(({ node, alive }) =>
+    alive && group.config.candidates.includes(node)
+  );
+  return heard.length > 0 && heard.every(({ failed }) => failed !== null);
 }

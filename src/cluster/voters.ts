@@ -10,6 +10,8 @@
 import { createHash } from "node:crypto";
 import { acceptedCluster, isListed } from "./acceptor.ts";
 import { isAlive } from "./membership.ts";
+import { raiseProtocol } from "./protocol.ts";
+import { nextVoters } from "./push.ts";
 import { countVotes, majorityOf } from "./quorum.ts";
 import { isFree, needsRead, startChange, startRead } from "./register.ts";
 import type { Change, Electorate, Register } from "./register_state.ts";
@@ -47,7 +49,8 @@ function everybody(state: ClusterState): Electorate | null {
   return { voters, votersVersion: 0, needed: voters.length };
 }
 
-function saidVoterId(state: ClusterState, node: string): string | null {
+/** The voter id that a node says; null: it is not heard. */
+export function saidVoterId(state: ClusterState, node: string): string | null {
   if (node === state.self.node) return state.acceptor.voterId;
   const peer = state.membership.peers.get(node);
   return peer && isAlive(peer) ? peer.heartbeat?.voterId ?? null : null;
@@ -113,7 +116,9 @@ export function driveVoters(state: ClusterState): void {
   else if (isLeader(state)) {
     admitVoter(state, register);
     repairLaggard(state, register);
+    raise(state, register);
   }
+  if (register.known?.record) changeVoters(state, register);
 }
 
 function makeFirstRecord(state: ClusterState, register: Register): void {
@@ -152,19 +157,9 @@ function admitVoter(state: ClusterState, register: Register): void {
     return peer && said !== null && said !== voterId &&
       state.now - peer.aliveSince >= state.timing.deadtime;
   });
-  if (!lost || !countVotes(state).have) {
-    state.voters.replacing = null;
-    return;
-  }
+  if (!lost || !countVotes(state).have) return;
   const voterId = saidVoterId(state, lost.node)!;
-  const groups = [...state.groups.values()].map((group) => state.registers.get(group.register)!);
-  const key = `${lost.node} ${voterId}`;
-  if (state.voters.replacing !== key) {
-    state.voters.replacing = key;
-    for (const each of groups) each.wantRead = true;
-    return;
-  }
-  if (groups.some(needsRead)) return;
+  if (!groupsRead(state, `${lost.node} ${voterId}`)) return;
   const text = `The voter on ${lost.node} lost its state and is admitted anew`;
   const known = { before: lost.voterId, now: voterId, votersVersion: record.votersVersion + 1 };
   note(state, "warning", "admit-voter", text, known, { node: lost.node });
@@ -177,6 +172,48 @@ function admitVoter(state: ClusterState, register: Register): void {
   const draft = () => ({ proposal: { value }, mints: [] });
   const change: Change = { purpose: "admit-voter", baseVersion: record.version, draft };
   startChange(state, register, majority(record), change);
+}
+
+/** The next version of the protocol, once all speak it. */
+function raise(state: ClusterState, register: Register): void {
+  if (!isFree(state, register) || needsRead(register)) return;
+  const record = knownCluster(state)!;
+  const change = raiseProtocol(state, record);
+  if (change !== null) startChange(state, register, majority(record), change);
+}
+
+/** One step towards the voters that the pushed configuration names. */
+function changeVoters(state: ClusterState, register: Register): void {
+  if (!isFree(state, register) || needsRead(register)) return;
+  const record = knownCluster(state)!;
+  const next = nextVoters(state, record);
+  if (next === null || !countVotes(state).have) return;
+  if (!groupsRead(state, next.text)) return;
+  const votersVersion = record.votersVersion + 1;
+  note(state, "info", "change-voter", next.text, { votersVersion });
+  const value: ClusterRecord = {
+    ...record,
+    version: record.version + 1,
+    votersVersion,
+    voters: next.voters,
+  };
+  const draft = () => ({ proposal: { value }, mints: [] });
+  const change: Change = { purpose: "change-voter", baseVersion: record.version, draft };
+  startChange(state, register, majority(record), change);
+}
+
+/**
+ * Whether every group's register has been read since this change was first wanted: so that what a
+ * voter that goes held of it lies with a majority of those that stay.
+ */
+function groupsRead(state: ClusterState, change: string): boolean {
+  const groups = [...state.groups.values()].map((group) => state.registers.get(group.register)!);
+  if (state.voters.replacing !== change) {
+    state.voters.replacing = change;
+    for (const each of groups) each.wantRead = true;
+    return false;
+  }
+  return !groups.some(needsRead);
 }
 
 /** A live node that keeps knowing less of the cluster's record cannot read it: it is written there. */

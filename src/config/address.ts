@@ -93,7 +93,7 @@ export function parsePrefix(text: string): Read<IpPrefix> {
 }
 
 /** Why no host can own this address anywhere, or nothing. */
-function whyNoHost(ip: IpAddress): string | undefined {
+export function whyNoHost(ip: IpAddress): string | undefined {
   const [first = 0, second = 0] = ip.bytes;
   if (ip.bytes.every((byte) => byte === 0)) return "is the unspecified address";
   if (ip.bytes.every((byte) => byte === 255)) return "is the broadcast address";

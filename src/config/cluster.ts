@@ -6,6 +6,7 @@
 
 import { checkPlainName } from "./names.ts";
 import type { Problems } from "./problem.ts";
+import { pingTargets } from "./ping.ts";
 import { absolutePath, choice, duration, type Field, readTable, text } from "./schema.ts";
 import type { TomlTable } from "./toml.ts";
 import type { ClusterConfig, PathsConfig } from "./types.ts";
@@ -22,8 +23,17 @@ const SHORTEST_KEEPALIVE = 10;
 
 const WITNESS = 'add a witness, a third small machine without data, and write "majority"';
 
+/** A target is asked at most this often, in milliseconds. */
+const SHORTEST_PING = 200;
+
+/** `[cluster]` and what groups have of it. */
+export interface ReadCluster extends ClusterConfig {
+  /** Ping targets of every group that names none of its own. */
+  readonly ping: readonly string[];
+}
+
 /** Reads `[cluster]`; nothing if a required key is missing or wrong. */
-export function readCluster(table: TomlTable, problems: Problems): ClusterConfig | undefined {
+export function readCluster(table: TomlTable, problems: Problems): ReadCluster | undefined {
   return readTable(table, problems, (reader) => {
     const name = reader.required("name", text, `"web"`);
     if (name !== undefined) checkPlainName(name.value, name.at, problems);
@@ -33,6 +43,9 @@ export function readCluster(table: TomlTable, problems: Problems): ClusterConfig
     const warntime = reader.optional("warntime", duration());
     const initdead = reader.optional("initdead", duration());
     const shrinkAfter = reader.optional("shrink_after", duration());
+    const ping = reader.optional("ping", pingTargets);
+    const pingInterval = reader.optional("ping_interval", duration(SHORTEST_PING));
+    const pingSettle = reader.optional("ping_settle", duration());
     const quorum = reader.required(
       "quorum",
       choice(["majority"], {
@@ -64,6 +77,11 @@ export function readCluster(table: TomlTable, problems: Problems): ClusterConfig
       }
     }
 
+    const everyPing = pingInterval?.value ?? 1000;
+    if (pingSettle !== undefined) {
+      atLeast(pingSettle, 3 * everyPing, "three pings, or one lost packet moves a group", problems);
+    }
+
     if (!name || !keyFile || !keepalive || !deadtime || !quorum) return undefined;
     return {
       name: name.value,
@@ -74,6 +92,9 @@ export function readCluster(table: TomlTable, problems: Problems): ClusterConfig
       initdead: initdead?.value ?? 10 * deadtime.value,
       shrinkAfter: shrinkAfter?.value ?? 10 * deadtime.value,
       quorum: quorum.value,
+      pingInterval: everyPing,
+      pingSettle: pingSettle?.value ?? 10 * everyPing,
+      ping: ping?.value ?? [],
     };
   });
 }

@@ -9,9 +9,11 @@ import { checkPlainName } from "./names.ts";
 import type { NodeSet } from "./nodes.ts";
 import type { Place, Problems } from "./problem.ts";
 import { resource } from "./resources.ts";
-import { array, choice, type Field, placed, readTable, table, text } from "./schema.ts";
+import { pingTargets } from "./ping.ts";
+import { array, type Field, placed, type Reader, readTable, table, text } from "./schema.ts";
 import type { TomlEntry, TomlTable } from "./toml.ts";
-import type { GroupConfig, ResourceConfig } from "./types.ts";
+import type { Failback, GroupConfig, ResourceConfig } from "./types.ts";
+import { parseDuration } from "./units.ts";
 import { checkDataNode, type VolumeSet } from "./volumes.ts";
 
 /** What groups are checked against. */
@@ -20,6 +22,40 @@ export interface GroupContext {
   readonly volumes: VolumeSet;
   readonly claims: Claims;
   readonly problems: Problems;
+  /** Targets of groups that name none. */
+  readonly ping: readonly string[];
+}
+
+const DEFAULT_FAILURE_TIMEOUT = 10 * 60_000;
+
+const failback: Reader<Failback> = (value, problems) => {
+  if (value.kind === "string" && (value.value === "never" || value.value === "now")) {
+    return value.value;
+  }
+  const after = durationOr(value, problems, '"never", "now"');
+  return after === undefined ? undefined : { after };
+};
+
+const failureTimeout: Reader<number> = (value, problems) =>
+  value.kind === "string" && value.value === "never"
+    ? Infinity
+    : durationOr(value, problems, '"never"');
+
+/** A duration where certain words would do as well. */
+function durationOr(
+  value: Parameters<Reader<number>>[0],
+  problems: Problems,
+  words: string,
+): number | undefined {
+  const written = text(value, problems);
+  if (written === undefined) return undefined;
+  const parsed = parseDuration(written);
+  if ("value" in parsed && parsed.value > 0) return parsed.value;
+  problems.error(
+    value.at,
+    `${JSON.stringify(written)} is not known here; write ${words} or a duration such as "10m"`,
+  );
+  return undefined;
 }
 
 /** Reads all groups and checks them against nodes, volumes and each other. */
@@ -51,7 +87,9 @@ function readGroup(
   if (body === undefined) return undefined;
   return readTable(body, problems, (reader) => {
     const prefer = reader.optional("prefer", array(placed(text), 0, "node names"))?.value ?? [];
-    const failback = reader.optional("failback", choice(["never", "now"]));
+    const back = reader.optional("failback", failback);
+    const forget = reader.optional("failure_timeout", failureTimeout);
+    const ping = reader.optional("ping", pingTargets);
     const one = resource({
       volumes: context.volumes.declared,
       claims: context.claims,
@@ -65,7 +103,9 @@ function readGroup(
     return {
       name,
       prefer: prefer.map((field) => field.value),
-      failback: failback?.value ?? "never",
+      failback: back?.value ?? "never",
+      failureTimeout: forget?.value ?? DEFAULT_FAILURE_TIMEOUT,
+      ping: ping?.value ?? context.ping,
       resources: resources.value,
       candidates,
     };

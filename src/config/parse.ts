@@ -47,7 +47,7 @@ export function parseConfig(
   const config = readTable(root, problems, (reader): Config | undefined => {
     const claims = new Claims();
     const clusterTable = reader.section("cluster");
-    const cluster = clusterTable && readCluster(clusterTable, problems);
+    const written = clusterTable && readCluster(clusterTable, problems);
     const pathsConfig = readPaths(reader.optional("paths", table)?.value, paths, problems);
     const nodesTable = reader.section("nodes");
     const nodes: NodeSet = nodesTable === undefined
@@ -57,7 +57,7 @@ export function parseConfig(
       nodes,
       claims,
       problems,
-      deadtime: cluster?.deadtime,
+      deadtime: written?.deadtime,
       runtime: pathsConfig.runtime,
     });
     const groups = readGroups(reader.optional("groups", table)?.value, {
@@ -65,8 +65,10 @@ export function parseConfig(
       volumes,
       claims,
       problems,
+      ping: written?.ping ?? [],
     });
-    if (cluster === undefined) return undefined;
+    if (written === undefined) return undefined;
+    const { ping: _ofGroups, ...cluster } = written;
     const checked = { cluster, nodes: nodes.nodes, volumes: volumes.volumes, groups };
     return { file, hash: hash(checked, volumes), paths: pathsConfig, ...checked };
   });

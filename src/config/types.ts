@@ -38,6 +38,10 @@ export interface ClusterConfig {
   /** An unreachable member of the in-sync set is dropped after this time. Default: 10 × deadtime. */
   readonly shrinkAfter: number;
   readonly quorum: QuorumMode;
+  /** How often every ping target is asked, milliseconds. Default 1 s. */
+  readonly pingInterval: number;
+  /** A node must reach more targets than the owner for so long before a group moves; milliseconds. */
+  readonly pingSettle: number;
 }
 
 /** `[paths]`. `--state-dir` and `--runtime-dir` override. */
@@ -104,12 +108,23 @@ export interface ReplicaConfig {
   readonly port: number;
 }
 
+/** When a group goes back to a node that it prefers. */
+export type Failback = "never" | "now" | { readonly after: number };
+
 /** `[groups.NAME]`. */
 export interface GroupConfig {
   readonly name: string;
   /** Node names, most wanted first. */
   readonly prefer: readonly string[];
-  readonly failback: "never" | "now";
+  /** `after`: milliseconds for which a more wanted node must have been without any trouble. */
+  readonly failback: Failback;
+  /**
+   * After so long a node that failed the group may run it again, doubled with each further failure;
+   * milliseconds, Infinity: only after a cleanup.
+   */
+  readonly failureTimeout: number;
+  /** Addresses whose answers say how well a node is connected; default: those of `[cluster]`. */
+  readonly ping: readonly string[];
   /** Started in this order, stopped in reverse. */
   readonly resources: readonly ResourceConfig[];
   /** Nodes that may run the group: not a witness, and a replica of every volume of the group. */

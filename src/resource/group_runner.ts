@@ -92,6 +92,11 @@ export class GroupRunner {
     this.#feed({ type: "resume" });
   }
 
+  /** Maintenance begins or ends. */
+  hold(on: boolean): void {
+    this.#feed({ type: "hold", on });
+  }
+
   /** State of the resources, in order. */
   resources(): ResourceStatus[] {
     const states = this.#runner.states();

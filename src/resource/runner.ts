@@ -56,6 +56,8 @@ export class Runner {
   #clean = true;
   #stopping = false;
   #suspended = false;
+  /** Nothing is started or restarted; monitors go on. */
+  #held = false;
   /** A start that came while stopping. */
   #again = false;
   /** From this resource on, all have to stop before any starts. */
@@ -89,7 +91,7 @@ export class Runner {
   /** When the next tick is due; Infinity when only events matter. */
   wakeAt(): number {
     const idle = this.#slots.every((slot) => slot.operation === null);
-    const waits = idle && this.#goal === "up" && !this.#halted && !this.#suspended;
+    const waits = idle && this.#goal === "up" && !this.#halted && !this.#suspended && !this.#held;
     let at = waits && this.#retryAt > 0 ? this.#retryAt : Infinity;
     for (const slot of this.#slots) {
       for (const operation of [slot.operation, slot.monitor]) {
@@ -123,6 +125,8 @@ export class Runner {
         return this.#takeSuspend();
       case "resume":
         return this.#takeResume(now);
+      case "hold":
+        return this.#takeHold(now, event.on);
       case "finished":
         return this.#takeFinished(now, event.operation, event.failure, event.unclean);
       case "died":
@@ -193,6 +197,16 @@ export class Runner {
       if (up && slot.config.suspends) this.#effects.push({ type: "resume", resource });
       slot.nextMonitor = now + (slot.config.monitorInterval || Infinity);
     });
+    this.#takePending(now);
+  }
+
+  #takeHold(now: number, on: boolean): void {
+    this.#held = on;
+    if (!on && !this.#suspended) this.#takePending(now);
+  }
+
+  /** Acts upon what failed while nothing could be done about it. */
+  #takePending(now: number): void {
     this.#slots.forEach((slot, resource) => {
       const reason = slot.pending;
       slot.pending = null;
@@ -225,7 +239,8 @@ export class Runner {
       const why = slot.monitor.aborted ?? failure;
       slot.monitor = null;
       slot.nextMonitor = now + slot.config.monitorInterval;
-      if (why === undefined) return;
+      if (why === undefined) return this.#monitoredWell(slot, resource);
+      if (slot.state === "failed") return;
       slot.state = "failed";
       return this.#fail(now, resource, why);
     }
@@ -242,6 +257,14 @@ export class Runner {
         this.#clean &&= unclean !== true;
         return this.#forcedStopEnded(now, resource, operation, failure);
     }
+  }
+
+  /** In maintenance an operator may have mended what had failed. */
+  #monitoredWell(slot: Slot, resource: number): void {
+    if (slot.state !== "failed") return;
+    slot.state = "running";
+    slot.pending = null;
+    this.#note("info", "resource-back", resource, `${slot.config.id} runs again`);
   }
 
   #startEnded(
@@ -312,6 +335,11 @@ export class Runner {
     const slot = this.#slots[resource]!;
     if (this.#goal === "down" || this.#halted) return;
     const { id, restarts, restartWindow } = slot.config;
+    if (this.#held) {
+      slot.pending = reason;
+      const text = `${id}: ${reason}; it is left as it is until maintenance ends`;
+      return this.#note("error", "failed-held", resource, text);
+    }
     slot.restarts = slot.restarts.filter((at) => at > now - restartWindow);
     if (slot.restarts.length >= restarts) {
       const limit = restarts === 0
@@ -364,18 +392,20 @@ export class Runner {
   #advance(now: number): void {
     if (this.#slots.some((slot) => slot.operation !== null)) return;
     if (this.#goal === "up" && this.#halted) return;
-    const down = this.#goal === "down" ? 0 : this.#rewind;
+    const down = this.#goal === "down" ? 0 : this.#held ? Infinity : this.#rewind;
     const resource = this.#slots.findLastIndex((slot, index) =>
       index >= down && slot.state !== "stopped" && !slot.givenUp
     );
     if (resource >= 0) return this.#run(now, resource, this.#forced ? "forcedStop" : "stop");
     if (this.#goal === "down") return this.#finishStop(now);
     if (this.#suspended || now < this.#retryAt) return;
-    this.#rewind = Infinity;
-    this.#retryAt = 0;
-    const next = this.#slots.findIndex((slot) => slot.state === "stopped");
-    if (next >= 0) return this.#run(now, next, "start");
-    if (!this.#started) {
+    if (!this.#held) {
+      this.#rewind = Infinity;
+      this.#retryAt = 0;
+      const next = this.#slots.findIndex((slot) => slot.state === "stopped");
+      if (next >= 0) return this.#run(now, next, "start");
+    }
+    if (!this.#started && this.#slots.every((slot) => slot.state === "running")) {
       this.#started = true;
       this.#effects.push({ type: "started" });
     }
@@ -403,8 +433,10 @@ export class Runner {
   }
 
   #mayMonitor(slot: Slot): boolean {
-    return slot.config.monitorInterval > 0 && slot.state === "running" && this.#started &&
-      this.#goal === "up" && !this.#suspended && !this.#halted && this.#rewind === Infinity;
+    const watched = slot.state === "running" || (this.#held && slot.state === "failed");
+    return slot.config.monitorInterval > 0 && watched && this.#started &&
+      this.#goal === "up" && !this.#suspended && !this.#halted &&
+      (this.#rewind === Infinity || this.#held);
   }
 
   #run(now: number, resource: number, action: Action): void {

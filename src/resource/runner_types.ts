@@ -40,6 +40,8 @@ export type RunnerEvent =
   | { readonly type: "stop"; readonly forced: boolean }
   | { readonly type: "suspend" }
   | { readonly type: "resume" }
+  /** Maintenance begins or ends: what fails meanwhile is shown and left as it is. */
+  | { readonly type: "hold"; readonly on: boolean }
   /**
    * An operation ended. `failure` says why it did not do what it should; `unclean`: it stopped, but
    * something may be lost by it, so that the group must not be released as cleanly stopped.

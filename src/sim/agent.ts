@@ -172,6 +172,11 @@ export class Agent {
         this.#answers.get(effect.id)?.(effect.error ?? null);
         this.#answers.delete(effect.id);
         return;
+      case "maintenance":
+        for (const group of this.groups.values()) group.hold(effect.on);
+        return;
+      case "config":
+        return;
       case "shutdownDone":
         return this.#close();
       case "note":

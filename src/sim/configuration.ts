@@ -40,6 +40,8 @@ export function simulatedConfig(options: Options): Config {
     name,
     prefer: [candidates[0]!],
     failback: options.failback,
+    failureTimeout: 60 * deadtime,
+    ping: [],
     resources,
     candidates,
   });
@@ -62,6 +64,8 @@ export function simulatedConfig(options: Options): Config {
       initdead: 10 * deadtime,
       shrinkAfter: 10 * deadtime,
       quorum: "majority",
+      pingInterval: deadtime,
+      pingSettle: 10 * deadtime,
     },
     paths: { state: "/nowhere", runtime: "/nowhere" },
     nodes: [...runnerNames, ...witnessNames].map((name) => ({

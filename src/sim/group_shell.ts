@@ -110,6 +110,11 @@ export class GroupShell {
     this.#feed({ type: "resume" });
   }
 
+  /** Maintenance begins or ends. */
+  hold(on: boolean): void {
+    this.#feed({ type: "hold", on });
+  }
+
   #feed(event: RunnerEvent): void {
     this.#queue.push(event);
     if (this.#taking) return;

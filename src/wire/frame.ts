@@ -12,7 +12,7 @@
  * ```
  * offset size
  *  0     4   magic "BSCL"
- *  4     2   protocol version, 1
+ *  4     2   protocol version, 1 so far
  *  6     2   n: bytes of the node name, 1..255
  *  8     4   key id
  * 12     8   cluster: first 8 bytes of SHA-256(cluster name)
@@ -37,7 +37,7 @@ import { name, ShapeError } from "./shape.ts";
 
 /** Largest datagram in bytes; below the 65 507 that UDP over IPv4 carries. */
 export const MAX_DATAGRAM = 60 * 1024;
-/** Version of the layout above and of the messages' meaning. */
+/** Newest version of the protocol that this codec reads and writes; a frame says its own. */
 export const FRAME_VERSION = 1;
 
 const MAGIC = 0x4253434c;
@@ -92,7 +92,7 @@ export function sealFrame(
   const datagram = new Uint8Array(total);
   const view = new DataView(datagram.buffer);
   view.setUint32(0, MAGIC);
-  view.setUint16(4, FRAME_VERSION);
+  view.setUint16(4, frame.protocol);
   view.setUint16(6, node.length);
   view.setUint32(8, keyId);
   datagram.set(clusterHash(clusterName), 12);
@@ -118,8 +118,12 @@ export function openFrame(
   const view = new DataView(datagram.buffer, datagram.byteOffset, size);
   if (view.getUint32(0) !== MAGIC) return refused("magic", "not a frame of this protocol");
   const version = view.getUint16(4);
-  if (version !== FRAME_VERSION) {
-    return refused("version", `protocol version ${version}, this agent speaks ${FRAME_VERSION}`);
+  if (version < 1 || version > FRAME_VERSION) {
+    const mend = version > FRAME_VERSION ? "; upgrade this node" : "";
+    return refused(
+      "version",
+      `protocol version ${version}, this agent reads 1 to ${FRAME_VERSION}${mend}`,
+    );
   }
   const nodeBytes = view.getUint16(6);
   const bodyBytes = view.getUint32(36);
@@ -152,6 +156,7 @@ export function openFrame(
       node: name(node, "node"),
       incarnation: Number(incarnation),
       seq: Number(seq),
+      protocol: version,
       body: checkMessage(JSON.parse(json)),
     };
     return { frame, keyId };

@@ -12,6 +12,7 @@ import type {
   Accepted,
   ClusterRecord,
   Grant,
+  GroupFailure,
   GroupRecord,
   Heartbeat,
   Message,
@@ -83,6 +84,8 @@ const clusterRecord = shapeOf<ClusterRecord>()(object({
   lineage: id,
   standby: list(name),
   maintenance: flag,
+  protocol: optional(count),
+  config: optional(name),
 }, "refuse"));
 
 /** The value of a register, by the register's name. The `cluster` register has no owner to take from. */
@@ -105,6 +108,12 @@ const replicaHealth = shapeOf<ReplicaHealth>()(object({
   blank: oneOf("no", "zero", "unknown"),
 }, "drop"));
 
+const groupFailure = shapeOf<GroupFailure>()(object({
+  reason: text(0, TEXT_MAX),
+  count,
+  againIn: optional(count),
+}, "drop"));
+
 const heartbeat = shapeOf<Heartbeat>()(object({
   type: oneOf("HEARTBEAT"),
   heard: map(name, heard),
@@ -112,10 +121,14 @@ const heartbeat = shapeOf<Heartbeat>()(object({
   grants: map(name, grant),
   known: map(registerName, object({ version: count, ballot }, "drop")),
   configHash: id,
+  fileHash: optional(id),
   voterId: id,
+  lacks: count,
+  speaks: object({ least: count, newest: count }, "drop"),
   phase: oneOf("starting", "running", "stopping"),
   replicas: map(name, replicaHealth),
-  failed: map(name, text(0, TEXT_MAX)),
+  failed: map(name, groupFailure),
+  reach: map(name, flag),
 }, "drop"));
 
 const refused = shapeOf<Refused>()(object({

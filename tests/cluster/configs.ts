@@ -1,6 +1,12 @@
 /** Checked configurations for tests of the core, built by hand. */
 
-import type { Config, GroupConfig, ResourceConfig, VolumeConfig } from "../../src/config/types.ts";
+import type {
+  Config,
+  Failback,
+  GroupConfig,
+  ResourceConfig,
+  VolumeConfig,
+} from "../../src/config/types.ts";
 
 export const KEEPALIVE = 200;
 export const DEADTIME = 1000;
@@ -10,7 +16,9 @@ export interface Shape {
   /** Names among `nodes`; no candidates. */
   readonly witnesses?: readonly string[];
   readonly prefer?: readonly string[];
-  readonly failback?: "never" | "now";
+  readonly failback?: Failback;
+  readonly failureTimeout?: number;
+  readonly ping?: readonly string[];
   readonly afterPowerLoss?: "wait" | "go";
   /** With one volume, or only a process. */
   readonly volume?: boolean;
@@ -69,6 +77,8 @@ export function makeConfig(shape: Shape = {}): Config {
       name,
       prefer: shape.prefer ?? ["a"],
       failback: shape.failback ?? "never",
+      failureTimeout: shape.failureTimeout ?? Infinity,
+      ping: shape.ping ?? [],
       resources: useVolume ? [volumeResource, process] : [process],
       candidates: useVolume ? replicaNodes : data,
     };
@@ -85,6 +95,8 @@ export function makeConfig(shape: Shape = {}): Config {
       initdead: 10 * DEADTIME,
       shrinkAfter: 10 * DEADTIME,
       quorum: "majority",
+      pingInterval: 1000,
+      pingSettle: 5000,
     },
     paths: { state: "/tmp", runtime: "/tmp" },
     nodes: names.map((name) => ({

@@ -89,7 +89,8 @@ class Owner {
 
   #from(node: string, body: Message): void {
     this.#seq += 1;
-    this.run({ type: "frame", link: 0, frame: { node, incarnation: 1, seq: this.#seq, body } });
+    const frame = { node, incarnation: 1, seq: this.#seq, protocol: 1, body };
+    this.run({ type: "frame", link: 0, frame });
   }
 
   readonly own: ReplicaReport = {
@@ -127,6 +128,9 @@ class Owner {
           phase: "running",
           replicas: node === "b" ? { data: { ...this.own, replicaId: "replica-b" } } : {},
           failed: {},
+          lacks: 0,
+          speaks: { least: 1, newest: 1 },
+          reach: {},
         });
       }
       this.run({ type: "tick" });

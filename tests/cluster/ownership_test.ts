@@ -25,7 +25,11 @@ function facts(node: string, change: Partial<NodeFacts> = {}): NodeFacts {
     phase: "running",
     aliveFor: 60_000,
     standby: false,
+    calmFor: 60_000,
     failed: null,
+    reaches: 0,
+    betterFor: 0,
+    sameConfig: true,
     replicas: node === "w" ? {} : { data: health(node) },
     ...change,
   };
@@ -62,6 +66,7 @@ function input(change: Partial<OwnershipInput> = {}, shape: Shape = {}): Ownersh
     initdeadPassed: true,
     delayPerRank: 400,
     settleTime: 1000,
+    pingSettle: 5000,
     ...change,
   };
 }
@@ -121,7 +126,7 @@ Deno.test("standby, failed, stopping and unheard nodes are no candidates", () =>
   for (
     const change of [
       { standby: true },
-      { failed: "exited" },
+      { failed: { reason: "exited", count: 1 } },
       { phase: "stopping" as const },
       { phase: null },
     ]

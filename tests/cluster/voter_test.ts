@@ -79,7 +79,7 @@ class Bench {
   frame(node: string, body: Message): Frame {
     const seq = (this.#seq.get(node) ?? 0) + 1;
     this.#seq.set(node, seq);
-    return { node, incarnation: this.#incarnations.get(node)!, seq, body };
+    return { node, incarnation: this.#incarnations.get(node)!, seq, protocol: 1, body };
   }
 
   /** A new run of that node. */
@@ -157,6 +157,9 @@ function heartbeat(
     phase: "running",
     replicas: {},
     failed: {},
+    lacks: 0,
+    speaks: { least: 1, newest: 1 },
+    reach: {},
   };
 }
 

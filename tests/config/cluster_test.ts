@@ -1,4 +1,5 @@
-import { bad } from "./sample.ts";
+import assert from "node:assert/strict";
+import { bad, configOf, edited } from "./sample.ts";
 
 // Mistakes in `[cluster]` and keys in general, and what the user reads about each.
 
@@ -77,7 +78,7 @@ bad("unknown key with a near one", [["key_file", "keyfile"]], [
 ]);
 
 bad("unknown key with none near", [["quorum =", "colour = 1\nquorum ="]], [
-  "6:1: cluster.colour: unknown key; the keys here are name, key_file, keepalive, deadtime, warntime, initdead, shrink_after, quorum",
+  "6:1: cluster.colour: unknown key; the keys here are name, key_file, keepalive, deadtime, warntime, initdead, shrink_after, ping, ping_interval, ping_settle, quorum",
 ]);
 
 bad("unknown table", [["[groups.web]", "[group.web]"]], [
@@ -92,3 +93,31 @@ bad("wrong types", [["witness = true", 'witness = "yes"'], ['"web"', "7"], ['"1s
   "12:8: nodes.w: warning: with one link only a cut cable looks like a dead node; add a link on a second network",
   "13:11: nodes.w.witness: this is a string; write true or false",
 ]);
+
+bad("ping targets that are none", [[
+  'quorum = "majority"',
+  'ping = ["router", "0.0.0.0", "192.0.2.254", "192.0.2.254"]\nquorum = "majority"',
+]], [
+  '6:9: cluster.ping[0]: "router" is not an IP address; names are not looked up, write the address of a router or a switch',
+  "6:19: cluster.ping[1]: 0.0.0.0 is the unspecified address; write the address of one machine",
+  "6:45: cluster.ping[3]: 192.0.2.254 is already named in cluster.ping[2]",
+]);
+
+bad("pings too often, moves too soon", [[
+  'quorum = "majority"',
+  'ping_interval = "10ms"\nping_settle = "2s"\nquorum = "majority"',
+]], [
+  '6:17: cluster.ping_interval: 10ms is too short; the shortest is 200ms',
+  '7:15: cluster.ping_settle: 2s is shorter than three pings, or one lost packet moves a group; write at least "3s"',
+]);
+
+Deno.test("configuration: groups ask the cluster's ping targets or their own", () => {
+  const of = (groupLine: string) =>
+    configOf(edited(
+      ['quorum = "majority"', 'ping = ["192.0.2.254", "2001:DB8::1"]\nquorum = "majority"'],
+      ['prefer = ["a"]', `prefer = ["a"]\n${groupLine}`],
+    )).groups[0]?.ping;
+  assert.deepEqual(of(""), ["192.0.2.254", "2001:db8::1"]);
+  assert.deepEqual(of('ping = ["192.0.2.250"]'), ["192.0.2.250"]);
+  assert.deepEqual(of("ping = []"), []);
+});

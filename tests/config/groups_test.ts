@@ -1,4 +1,5 @@
-import { bad } from "./sample.ts";
+import assert from "node:assert/strict";
+import { bad, configOf, edited } from "./sample.ts";
 
 // Mistakes in `[groups]`, and what the user reads about each.
 
@@ -45,8 +46,21 @@ bad("prefer names a node without a replica", [[
 ]);
 
 bad("failback of another time", [["resources = [", `failback = "tonight"\nresources = [`]], [
-  '30:12: groups.web.failback: "tonight" is not known here; write "never" or "now"',
+  '30:12: groups.web.failback: "tonight" is not known here; write "never", "now" or a duration such as "10m"',
 ]);
+
+bad("failures forgotten at once", [["resources = [", `failure_timeout = "0s"\nresources = [`]], [
+  '30:19: groups.web.failure_timeout: "0s" is not known here; write "never" or a duration such as "10m"',
+]);
+
+Deno.test("configuration: a group goes back after a calm time and forgets failures", () => {
+  const of = (lines: string) =>
+    configOf(edited(["resources = [", `${lines}\nresources = [`])).groups[0];
+  assert.deepEqual(of('failback = "90s"')?.failback, { after: 90_000 });
+  assert.deepEqual(of('failback = "now"')?.failback, "now");
+  assert.equal(of('failure_timeout = "1h"')?.failureTimeout, 3_600_000);
+  assert.equal(of('failure_timeout = "never"')?.failureTimeout, Infinity);
+});
 
 bad(
   "group without resources",

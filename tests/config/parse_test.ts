@@ -22,6 +22,8 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     deadtime: 1000,
     initdead: 10_000,
     shrinkAfter: 10_000,
+    pingInterval: 1000,
+    pingSettle: 10_000,
     quorum: "majority",
   });
   assert.deepEqual(paths, { state: "/var/lib/bascule", runtime: "/run/bascule" });
@@ -61,6 +63,8 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     name: "web",
     prefer: ["a"],
     failback: "never",
+    failureTimeout: 600_000,
+    ping: [],
     candidates: ["a", "b"],
     resources: [
       { kind: "volume", id: "volume:data", volume: "data", monitorInterval: 0, ...times },

@@ -123,5 +123,5 @@ Deno.test("property: an unknown key is an error in every table", () => {
 const KNOWN = new Set(
   ("name key_file keepalive warntime deadtime initdead shrink_after quorum witness links size " +
     "protocol export after_power_loss sole_boot io timeout al_extents device replicas prefer " +
-    "failback resources").split(" "),
+    "failback resources ping ping_interval ping_settle failure_timeout").split(" "),
 );

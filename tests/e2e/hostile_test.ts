@@ -100,6 +100,7 @@ e2eTest(
         node: "beta",
         incarnation: 1,
         seq: 1,
+        protocol: 1,
         // Never looked at: what is not of this cluster is dropped before its body is read.
         body: body as never,
       });

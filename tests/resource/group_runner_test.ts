@@ -23,6 +23,8 @@ function stage(resources: readonly ResourceConfig[], volume: Partial<VolumeContr
     name: "web",
     prefer: [],
     failback: "never",
+    failureTimeout: Infinity,
+    ping: [],
     resources,
     candidates: ["a"],
   };

@@ -1,6 +1,7 @@
 /** Random but well-formed messages and voter records, for property tests of the codecs. */
 
 import fc from "fast-check";
+import { FRAME_VERSION } from "../../src/wire/frame.ts";
 import type {
   Ballot,
   ClusterRecord,
@@ -55,6 +56,10 @@ const clusterRecord: fc.Arbitrary<ClusterRecord> = fc.record({
   lineage: id,
   standby: names,
   maintenance: fc.boolean(),
+  protocol: count,
+  config: id.filter((x) => x !== ""),
+}, {
+  requiredKeys: ["version", "voters", "votersVersion", "lineage", "standby", "maintenance"],
 });
 
 interface Registered {
@@ -86,6 +91,8 @@ export const heartbeats: fc.Arbitrary<Heartbeat> = fc.record({
   ),
   configHash: id,
   voterId: id,
+  lacks: count,
+  speaks: fc.record({ least: count, newest: count }),
   phase: fc.constantFrom("starting", "running", "stopping"),
   replicas: map(fc.record({
     replicaId: id,
@@ -95,7 +102,12 @@ export const heartbeats: fc.Arbitrary<Heartbeat> = fc.record({
     unclean: fc.boolean(),
     blank: fc.constantFrom("no", "zero", "unknown"),
   })),
-  failed: map(fc.string({ maxLength: 80 })),
+  failed: map(fc.record({
+    reason: fc.string({ maxLength: 80 }),
+    count,
+    againIn: count,
+  }, { requiredKeys: ["reason", "count"] })),
+  reach: map(fc.boolean()),
 });
 
 export const messages: fc.Arbitrary<Message> = fc.oneof(
@@ -155,6 +167,7 @@ export const frames: fc.Arbitrary<Frame> = fc.record({
   node: name,
   incarnation: count,
   seq: count,
+  protocol: fc.constant(FRAME_VERSION),
   body: messages,
 });
 

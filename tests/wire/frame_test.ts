@@ -29,9 +29,12 @@ const HEARTBEAT: Heartbeat = {
       blank: "no",
     },
   },
-  failed: { mail: "process:mail failed 3 times in 60 s" },
+  lacks: 0,
+  speaks: { least: 1, newest: 1 },
+  failed: { mail: { reason: "process:mail failed 3 times", count: 1 } },
+  reach: { "192.0.2.254": true },
 };
-const FRAME: Frame = { node: "a", incarnation: 2, seq: 41, body: HEARTBEAT };
+const FRAME: Frame = { node: "a", incarnation: 2, seq: 41, protocol: 1, body: HEARTBEAT };
 
 /** A genuine datagram, key and all, with any body: what a broken or hostile key holder could send. */
 function sealBody(body: string | Uint8Array, change?: (view: DataView) => void): Uint8Array {
@@ -239,7 +242,10 @@ Deno.test("maps of a received frame hold nothing that was not sent", () => {
 
 Deno.test("a sender hears at once of a frame that nobody would take", () => {
   const failed = Object.fromEntries(
-    Array.from({ length: 30 }, (_, index) => [`g${index}`, "x".repeat(2500)]),
+    Array.from({ length: 30 }, (_, index) => [
+      `g${index}`,
+      { reason: "x".repeat(2500), count: 1 },
+    ]),
   );
   assert.throws(
     () => sealFrame(7, KEY, CLUSTER, { ...FRAME, body: { ...HEARTBEAT, failed } }),
