@@ -107,7 +107,7 @@ bad("pings too often, moves too soon", [[
   'quorum = "majority"',
   'ping_interval = "10ms"\nping_settle = "2s"\nquorum = "majority"',
 ]], [
-  '6:17: cluster.ping_interval: 10ms is too short; the shortest is 200ms',
+  "6:17: cluster.ping_interval: 10ms is too short; the shortest is 200ms",
   '7:15: cluster.ping_settle: 2s is shorter than three pings, or one lost packet moves a group; write at least "3s"',
 ]);
 
