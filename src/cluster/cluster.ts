@@ -15,7 +15,7 @@
  * - `wake.ts`: when the core wants to be woken next;
  * - `failures.ts`, `watch.ts`: what has failed here, and how long things have been as they are;
  * - `operator.ts`: standby, move, cleanup; `maintenance.ts`, `push.ts`: maintenance and another
- *   configuration; `protocol.ts`: rolling upgrades; `view.ts`: all of it as plain data.
+ *   configuration; `protocol.ts`, `upgrade.ts`: rolling upgrades; `view.ts`: all of it as plain data.
  *
  * The rules that all of it serves: only a known-chosen record changes who may do what; a voter makes
  * durable what it answers before it answers; a lease is counted from sending and granted by a majority

@@ -24,7 +24,7 @@ import type { Membership } from "./membership.ts";
 import type { PendingCommand } from "./operator.ts";
 import type { Random } from "./random.ts";
 import type { Outcome, Register } from "./register_state.ts";
-import { protocolInForce } from "./protocol.ts";
+import { protocolOf } from "./protocol.ts";
 
 /** What the core needs to know at the start of an agent. */
 export interface ClusterInit {
@@ -186,6 +186,11 @@ export interface Known {
 /** The known-chosen record of the cluster; null if there is none or it is not known yet. */
 export function knownCluster(state: ClusterState): ClusterRecord | null {
   return (state.registers.get("cluster")?.known?.record ?? null) as ClusterRecord | null;
+}
+
+/** The version in which this node writes its messages. */
+export function protocolInForce(state: ClusterState): number {
+  return Math.max(protocolOf(knownCluster(state)), state.speaks.least);
 }
 
 /** Whether a value belongs to the `cluster` register. */

@@ -6,10 +6,9 @@ import type { Group } from "./group_state.ts";
 import { ownerLostSince } from "./lease.ts";
 import { type FrameCounters, isAlive } from "./membership.ts";
 import type { Decision } from "./ownership.ts";
-import { protocolInForce } from "./protocol.ts";
 import { leavingNodes } from "./push.ts";
 import { countVotes, type Votes } from "./quorum.ts";
-import { type ClusterState, knownCluster } from "./state.ts";
+import { type ClusterState, knownCluster, protocolInForce } from "./state.ts";
 import type {
   AgentPhase,
   ClusterRecord,

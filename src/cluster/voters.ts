@@ -10,7 +10,7 @@
 import { createHash } from "node:crypto";
 import { acceptedCluster, isListed } from "./acceptor.ts";
 import { isAlive } from "./membership.ts";
-import { raiseProtocol } from "./protocol.ts";
+import { raiseProtocol } from "./upgrade.ts";
 import { nextVoters } from "./push.ts";
 import { countVotes, majorityOf } from "./quorum.ts";
 import { isFree, needsRead, startChange, startRead } from "./register.ts";
