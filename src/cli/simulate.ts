@@ -1,6 +1,7 @@
 /**
  * `bascule simulate`: whole clusters in simulated time, with everything going wrong, and a check that
- * no promise was broken. One seed is one world and can be replayed exactly.
+ * no promise was broken. One seed is one world and can be replayed exactly; what went wrong in it can
+ * be saved, and shrunk to what is needed to break the promise.
  *
  * @module
  */
@@ -9,16 +10,22 @@ import { message } from "@optique/core/message";
 import { optional, withDefault } from "@optique/core/modifiers";
 import { flag, option } from "@optique/core/primitives";
 import { float, integer } from "@optique/core/valueparser";
-import { selfCommand } from "../agent/self.ts";
+import { path } from "@optique/run/valueparser";
 import { describeOptions, drawOptions } from "../sim/options.ts";
-import { type Outcome, simulate } from "../sim/simulation.ts";
-import { CommandError, defineCommand, EXIT } from "./command.ts";
+import type { Outcome } from "../sim/simulation.ts";
+import { defineCommand, EXIT } from "./command.ts";
 import { printLine } from "./output.ts";
+import { type Batch, reportBatch, runBatch } from "./simulate_batch.ts";
+import { readWorld, runWorld } from "./simulate_world.ts";
 
 /** Options of `simulate`. */
 export interface SimulateOptions {
   readonly seed?: number | undefined;
+  /** A saved world. */
+  readonly faults?: string | undefined;
   readonly trace: boolean;
+  readonly shrink: boolean;
+  readonly save?: string | undefined;
   readonly seeds: number;
   readonly from?: number | undefined;
   readonly jobs: number;
@@ -36,13 +43,6 @@ export const simulateCommand = defineCommand(
   "simulate",
   message`Run whole clusters in simulated time, let everything go wrong, and check every promise.`,
   object({
-    seed: optional(option("--seed", integer({ min: 0 }), {
-      description: message`Replay this one world.`,
-    })),
-    trace: withDefault(
-      flag("--trace", { description: message`Show the timeline of the one world.` }),
-      false as boolean,
-    ),
     seeds: withDefault(
       option("--seeds", integer({ min: 1 }), {
         description: message`So many worlds.`,
@@ -64,6 +64,26 @@ export const simulateCommand = defineCommand(
       }),
       10,
     ),
+    seed: optional(option("--seed", integer({ min: 0 }), {
+      description: message`Replay this one world.`,
+    })),
+    faults: optional(option("--faults", path({ metavar: "FILE" }), {
+      description: message`Replay a world that was saved with what went wrong in it.`,
+    })),
+    trace: withDefault(
+      flag("--trace", { description: message`Show the timeline of the one world.` }),
+      false as boolean,
+    ),
+    shrink: withDefault(
+      flag("--shrink", {
+        description:
+          message`Leave out what is not needed to break the promise that the one world breaks.`,
+      }),
+      false as boolean,
+    ),
+    save: optional(option("--save", path({ metavar: "FILE" }), {
+      description: message`Write the one world and what goes wrong in it to a file.`,
+    })),
     stride: optional(option("--stride", integer({ min: 1 }), { hidden: true })),
   }),
   runSimulate,
@@ -71,100 +91,49 @@ export const simulateCommand = defineCommand(
 
 /** Exit code 0 only if no promise was broken. */
 export async function runSimulate(options: SimulateOptions): Promise<number> {
-  const { seed, stride } = options;
-  if (stride !== undefined) return reportBatch(options, stride);
-  if (seed !== undefined) return replay(seed, options);
+  const { seed, faults, stride, trace, shrink, save, seeds, jobs } = options;
+  const duration = options.minutes * MINUTE;
+  const one = { trace, shrink, save };
+  if (faults !== undefined) return runWorld(readWorld(faults), one);
+  if (seed !== undefined) {
+    return runWorld({ options: drawOptions(seed, duration), faults: null }, one);
+  }
   const from = options.from ?? crypto.getRandomValues(new Uint32Array(1))[0]!;
-  printLine(`${options.seeds} worlds from seed ${from} on, ${options.minutes} minutes each`);
-  const total = { seeds: 0, simulated: 0, violations: 0 };
-  const count = (outcome: Outcome) => {
+  const batch: Batch = { seeds, from, jobs, duration };
+  return stride === undefined ? await runSeeds(batch) : reportBatch(batch, stride);
+}
+
+async function runSeeds(batch: Batch): Promise<number> {
+  const { seeds, from, duration } = batch;
+  const minutes = duration / MINUTE;
+  printLine(`${seeds} worlds from seed ${from} on, ${minutes} minutes each`);
+  const began = performance.now();
+  const total = { seeds: 0, simulated: 0, violations: 0, faults: 0, starts: 0, answered: 0 };
+  await runBatch(batch, (outcome: Outcome) => {
     total.seeds++;
     total.simulated += outcome.simulated;
+    total.faults += outcome.faultCount;
+    total.starts += outcome.starts;
+    total.answered += outcome.answered;
     if (outcome.violation === null) return;
     total.violations++;
     printLine(`seed ${outcome.seed}: ${outcome.violation}`);
-    printLine(`  ${describeOptions(drawOptions(outcome.seed, options.minutes * MINUTE))}`);
-    const minutes = options.minutes === 10 ? "" : ` --minutes ${options.minutes}`;
-    printLine(`  replay: bascule simulate --seed ${outcome.seed}${minutes} --trace`);
-  };
-  const jobs = Math.min(options.jobs, options.seeds);
-  if (jobs === 1) {
-    for (let i = 0; i < options.seeds; i++) {
-      count(simulate(drawOptions(from + i, options.minutes * MINUTE)));
-    }
-  } else await fanOut({ ...options, jobs }, from, count);
-  const { seeds, simulated, violations } = total;
+    printLine(`  ${describeOptions(drawOptions(outcome.seed, duration))}`);
+    const length = minutes === 10 ? "" : ` --minutes ${minutes}`;
+    printLine(`  replay: bascule simulate --seed ${outcome.seed}${length} --trace`);
+  });
+  const { simulated, violations, faults, starts, answered } = total;
+  const each = (number: number) => Math.round(number / total.seeds);
+  const speed = total.seeds / (performance.now() - began) * MINUTE;
   printLine(
-    `${seeds} seeds, ${(simulated / HOUR).toFixed(1)} simulated hours, ${violations} violations`,
+    `${speed.toFixed(0)} seeds a minute; on average ${each(faults)} faults, ${
+      each(starts)
+    } starts ` +
+      `of groups and ${each(answered)} answered requests in each`,
+  );
+  printLine(
+    `${total.seeds} seeds, ${(simulated / HOUR).toFixed(1)} simulated hours, ` +
+      `${violations} violations`,
   );
   return violations === 0 ? EXIT.done : EXIT.failed;
-}
-
-/** One world, with its timeline if wanted. */
-function replay(seed: number, { trace, minutes }: SimulateOptions): number {
-  const drawn = drawOptions(seed, minutes * MINUTE);
-  printLine(describeOptions(drawn));
-  const { violation, simulated, answered, recovery } = simulate(drawn, trace ? printLine : null);
-  printLine(
-    `1 seed, ${(simulated / HOUR).toFixed(1)} simulated hours, ${answered} requests answered, ` +
-      `all well ${(recovery / 1000).toFixed(1)} s after the end of trouble, ` +
-      `${violation === null ? 0 : 1} violations`,
-  );
-  if (violation === null) return EXIT.done;
-  printLine(violation);
-  return EXIT.failed;
-}
-
-/** The part of one of several processes; it ends when nobody listens any more. */
-function reportBatch({ seeds, from = 0, minutes }: SimulateOptions, stride: number): number {
-  const encoder = new TextEncoder();
-  for (let i = 0; i < seeds; i += stride) {
-    const outcome = simulate(drawOptions(from + i, minutes * MINUTE));
-    try {
-      // Far shorter than a pipe's atomic write.
-      Deno.stdout.writeSync(encoder.encode(JSON.stringify(shortened(outcome)) + "\n"));
-    } catch (error) {
-      if (error instanceof Deno.errors.BrokenPipe) return EXIT.failed;
-      throw error;
-    }
-  }
-  return EXIT.done;
-}
-
-/** An outcome whose violation, perhaps with a stack, fits a line. */
-function shortened(outcome: Outcome): Outcome {
-  return { ...outcome, violation: outcome.violation?.slice(0, 1000) ?? null };
-}
-
-/** Spreads the seeds over processes of this program. */
-async function fanOut(
-  { seeds, jobs, minutes }: SimulateOptions,
-  from: number,
-  count: (outcome: Outcome) => void,
-): Promise<void> {
-  const [program, ...before] = selfCommand();
-  const children = Array.from({ length: jobs }, (_, job) =>
-    new Deno.Command(program!, {
-      args: [
-        ...before,
-        "simulate",
-        ...["--seeds", `${seeds - job}`, "--from", `${from + job}`],
-        ...["--minutes", `${minutes}`, "--stride", `${jobs}`],
-      ],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "inherit",
-    }).spawn());
-  await Promise.all(children.map(async (child) => {
-    let rest = "";
-    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) count(JSON.parse(line) as Outcome);
-    }
-    const { code } = await child.status;
-    if (code !== 0) {
-      throw new CommandError(`simulate: a process ended with code ${code}; see above`);
-    }
-  }));
 }

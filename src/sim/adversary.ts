@@ -1,20 +1,15 @@
 /**
- * Makes things go wrong, and later right again, for as long as it is told to. What may happen, and how
- * often, stands in the options.
+ * Draws what goes wrong. What may happen, and how often, stands in the options; what is drawn is done,
+ * and remembered, by the injector.
  */
 
-import type { OperatorCommand } from "../cluster/types.ts";
 import type { Chance } from "./chance.ts";
-import { GROUP } from "./configuration.ts";
-import { complaint } from "./health.ts";
+import { EIO, ENOSPC } from "./disk.ts";
+import type { Fault } from "./faults.ts";
+import type { Injector } from "./injector.ts";
 import type { Machine } from "./machine.ts";
-import type { Route } from "./network.ts";
-import { createReplica } from "./replica.ts";
 import { type FaultName, FAULTS } from "./options.ts";
 import type { World } from "./world.ts";
-
-/** So many times deadtime after the end of trouble the last thing is mended. */
-export const MENDING = 12;
 
 /** Moments at which something is decided: there a fault does most harm. */
 const MOMENTS = new Set([
@@ -43,12 +38,14 @@ const AMBUSHES: readonly FaultName[] = [
   "isolate",
   "pairCut",
   "pairCut",
+  "linkCut",
   "oneWay",
   "replicationCut",
   "sessionReset",
   "pause",
   "pauseMain",
   "pauseWorker",
+  "freeze",
   "slowDisk",
 ];
 
@@ -56,13 +53,13 @@ const AMBUSHES: readonly FaultName[] = [
 export class Adversary {
   readonly #world: World;
   readonly #chance: Chance;
+  readonly #injector: Injector;
   #over = false;
-  /** Waits until all is well after the one fault that is to be survived alone. */
-  #single = false;
 
-  constructor(world: World, chance: Chance) {
+  constructor(world: World, chance: Chance, injector: Injector) {
     this.#world = world;
     this.#chance = chance;
+    this.#injector = injector;
   }
 
   /** Begins. */
@@ -75,68 +72,32 @@ export class Adversary {
     }
   }
 
+  /** Draws nothing more. */
+  stop(): void {
+    this.#over = true;
+  }
+
   #ambush(machine: Machine, rule: string): void {
     const { options, machines } = this.#world;
     const chance = this.#chance;
     if (this.#over || !MOMENTS.has(rule) || !chance.is(options.ambush)) return;
     const allowed = AMBUSHES.filter((name) => options.weights[name] > 0);
     if (allowed.length === 0) return;
-    const fault = chance.pick(allowed);
+    const name = chance.pick(allowed);
     const target = chance.is(0.7) ? machine : chance.pick(machines);
-    this.#after(chance.is(0.3) ? 0 : chance.around(5), () => {
-      if (!this.#over && !this.#single) this.#do(fault, target);
+    // Never at the very moment of anything else: a list of faults is replayed by its times.
+    const delay = chance.is(0.3) ? chance.between(1e-6, 1e-3) : chance.around(5);
+    this.#world.schedule.after(delay, () => {
+      if (!this.#over && !this.#injector.waits) this.#inject(name, target);
     });
   }
 
-  /** Mends everything and does nothing any more. */
-  stop(): void {
-    this.#over = true;
-    const { machines, network, options } = this.#world;
-    this.#world.say("sim", () => "=== everything is mended");
-    network.heal();
-    for (const machine of machines) {
-      machine.fuse = -1;
-      machine.release();
-      machine.ailment.fails = 0;
-      machine.ailment.hangs = 0;
-      if (machine.disk !== null) {
-        machine.disk.latency = [0.05, 0.5];
-        const failed = machine.disk.failing !== 0 ||
-          machine.agent?.volume?.plane?.state.disk === "Diskless";
-        machine.disk.failing = 0;
-        if (failed && machine.agent !== null) machine.kill(false);
-      }
-      if (machine.agent === null) this.#startLater(machine, options.deadtime / 10, true);
-    }
-    // One more look: some end in order after this.
-    this.#after(3 * options.deadtime, () => this.#startAll());
-    this.#after(8 * options.deadtime, () => this.#startAll());
-    this.#after(4 * options.deadtime, () => this.#pardon());
-    this.#after(MENDING * options.deadtime, () => this.#pardon());
-  }
-
-  /** Cleans up after failed services, and ends every standby. */
-  #pardon(): void {
-    const { machines, config } = this.#world;
-    const first = machines.find(({ agent }) => agent !== null && !agent.over);
-    if (first === undefined) return;
-    for (const { name } of machines) this.#ask(first, { type: "standby", node: name, on: false });
-    for (const { name } of config.groups) this.#ask(first, { type: "cleanup", group: name });
-  }
-
-  #startAll(): void {
-    for (const machine of this.#world.machines) {
-      if (machine.agent === null) this.#startLater(machine, 1, true);
-    }
-  }
-
   #next(total: number): void {
-    this.#after(this.#chance.around(this.#world.options.faultInterval), () => {
+    this.#world.schedule.after(this.#chance.around(this.#world.options.faultInterval), () => {
       if (this.#over) return;
-      if (this.#single && complaint(this.#world) === null) this.#single = false;
       // All is not well while a group has failed somewhere: what services did is cleaned up.
-      if (this.#single && this.#chance.is(0.3)) this.#pardon();
-      if (!this.#single) this.#do(this.#draw(total));
+      if (!this.#injector.waits) this.#inject(this.#draw(total));
+      else if (this.#chance.is(0.3)) this.#injector.inject({ fault: "pardon" });
       this.#next(total);
     });
   }
@@ -151,231 +112,140 @@ export class Adversary {
     return FAULTS[0];
   }
 
-  #do(fault: FaultName, machine = this.#chance.pick(this.#world.machines)): void {
-    const { machines, network, options } = this.#world;
+  #inject(name: FaultName, machine = this.#chance.pick(this.#world.machines)): void {
+    for (const fault of this.#make(name, machine)) this.#injector.inject(fault);
+  }
+
+  /** Fills in what stands behind a name; nothing where it has no place in this world. */
+  #make(name: FaultName, machine: Machine): Fault[] {
+    const { machines, config, options } = this.#world;
     const chance = this.#chance;
     const { deadtime } = options;
-    const while_ = (least = 0.2, most = 6) => deadtime * chance.between(least, most);
-    const up = machine.agent !== null;
-    this.#world.say("sim", () => `... ${fault} (${machine.name})`);
-    switch (fault) {
+    const node = machine.name;
+    const other = chance.pick(machines).name;
+    const during = (least = 0.2, most = 6) => deadtime * chance.between(least, most);
+    const volume = [...machine.disks.keys()].at(chance.below(machine.disks.size));
+    switch (name) {
       case "kill":
-        return up ? this.#kill(machine, false) : undefined;
+        return [{ fault: "kill", node, down: during(0, 4) }];
       case "fuse":
-        if (!up) return;
-        machine.light(
-          chance.below(chance.pick([4, 30, 200])),
-          () => chance.is(0.5) && this.#mayCutPower(),
-        );
-        return this.#watchFuse(machine);
+        return [{
+          fault: "fuse",
+          node,
+          effects: chance.below(chance.pick([4, 30, 200])),
+          power: chance.is(0.5),
+          down: during(0, 4),
+        }];
       case "power":
-        return up && this.#mayCutPower() ? this.#kill(machine, true) : undefined;
+        return [{ fault: "power", node, down: during(0, 6) }];
       case "blackout":
-        for (const each of machines) if (each.agent !== null) this.#kill(each, true);
-        return;
+        return machines.map((each) => ({ fault: "power", node: each.name, down: during(0, 6) }));
       case "shutdown":
-        return this.#shutdown(machine);
+        return [{ fault: "shutdown", node, down: during(0.5, 4), reboot: chance.is(0.3) }];
       case "isolate":
-        return this.#cut(
-          while_(),
-          ({ from, to }) => from === machine.index || to === machine.index,
-        );
-      case "pairCut": {
+        return [{ fault: "cut", routes: [`${node}-*`], for: during() }];
+      case "pairCut":
         // Both are heard by the others, so that these have to choose.
-        const other = chance.pick(machines).index;
-        const pair = [machine.index, other];
-        return this.#cut(while_(), ({ from, to }) => pair.includes(from) && pair.includes(to));
-      }
+        if (other === node) return [];
+        return [{ fault: "cut", routes: [`${node}-${other}`], for: during() }];
       case "split": {
-        const side = machines.map(() => chance.is(0.5));
-        return this.#cut(while_(), ({ from, to }) => side[from] !== side[to]);
+        const sides = machines.map((each) => ({ name: each.name, side: chance.is(0.5) }));
+        const routes = sides.flatMap((one) =>
+          sides.filter((two) => one.side && !two.side).map((two) => `${one.name}-${two.name}`)
+        );
+        return routes.length === 0 ? [] : [{ fault: "cut", routes, for: during() }];
       }
       case "oneWay": {
-        const other = chance.pick(machines);
-        const path = chance.is(0.5) ? -1 : chance.below(options.links + 1);
-        return this.#cut(
-          while_(),
-          (route) =>
-            route.from === machine.index && (chance.is(0.3) || route.to === other.index) &&
-            (path < 0 || route.path === path),
-        );
+        const to = chance.is(0.3) || other === node ? "*" : other;
+        const path = chance.is(0.5) ? "" : `/${this.#path()}`;
+        return [{ fault: "cut", routes: [`${node}>${to}${path}`], for: during() }];
+      }
+      case "linkCut": {
+        const ends = chance.is(0.5) || other === node ? `${node}-*` : `${node}-${other}`;
+        return [{ fault: "cut", routes: [`${ends}/${this.#link()}`], for: during(0.2, 12) }];
       }
       case "replicationCut":
-        return this.#cut(while_(0.05, 6), ({ path }) => path === network.replicationPath);
+        return [{ fault: "cut", routes: ["*-*/r"], for: during(0.05, 6) }];
       case "sessionReset":
-        return machine.agent?.volume?.plane?.resetConnection(deadtime);
+        return volume === undefined ? [] : [{ fault: "reset", node, volume }];
       case "weather":
-        return this.#weather(while_(1, 10));
+        return [{ ...this.#weather(), routes: ["*-*"], for: during(1, 10) }];
+      case "linkWeather": {
+        const sign = chance.is(0.5) ? "-" : ">";
+        const to = other === node ? "*" : other;
+        const routes = [`${node}${sign}${to}/${this.#path()}`];
+        return [{ ...this.#weather(), routes, for: during(1, 10) }];
+      }
       case "pause":
-        return machine.hold([machine.main, machine.worker], while_(0.01, 3));
+        return [{ fault: "pause", node, threads: "both", for: during(0.01, 3) }];
       case "pauseMain":
-        return machine.hold([machine.main], while_(0.01, 3));
+        return [{ fault: "pause", node, threads: "main", for: during(0.01, 3) }];
       case "pauseWorker":
-        return machine.hold([machine.worker], while_(0.01, 3));
-      case "slowDisk":
-        return this.#slowDisk(machine, while_());
+        return [{ fault: "pause", node, threads: "worker", for: during(0.01, 3) }];
+      case "freeze":
+        return [{ fault: "freeze", node, for: during(0.01, chance.pick([1, 4])) }];
+      case "slowDisk": {
+        if (volume === undefined) return [];
+        const latency = [1, deadtime * chance.pick([0.01, 0.1, 1])] as const;
+        return [{ fault: "slowDisk", node, volume, latency, for: during() }];
+      }
       case "diskError":
-        return this.#diskError(machine, while_());
-      case "move":
-        return this.#ask(machine, { type: "move", group: GROUP });
-      case "standby":
-        return this.#ask(machine, {
-          type: "standby",
-          node: chance.pick(machines).name,
-          on: chance.is(0.4),
-        });
+      case "diskFull": {
+        if (volume === undefined) return [];
+        const errno = name === "diskFull" ? ENOSPC : EIO;
+        return [{ fault: "diskError", node, volume, errno, for: during() }];
+      }
+      case "move": {
+        const group = chance.pick(config.groups).name;
+        return [{ fault: "command", node, command: { type: "move", group } }];
+      }
+      case "standby": {
+        const command = { type: "standby", node: other, on: chance.is(0.4) } as const;
+        return [{ fault: "command", node, command }];
+      }
       case "serviceDies": {
-        const groups = [...machine.agent?.groups.values() ?? []];
-        if (groups.length === 0) return;
-        const service = chance.pick(chance.pick(groups).services);
-        return machine.onMain(() => service.die());
+        const groups = [...machine.agent?.groups ?? []];
+        if (groups.length === 0) return [];
+        const [group, { services }] = chance.pick(groups);
+        return [{ fault: "serviceDies", node, group, service: chance.below(services.length) }];
       }
       case "serviceFails":
       case "serviceHangs":
-        return this.#ail(machine, fault === "serviceFails" ? "fails" : "hangs", while_());
+      case "serviceLies": {
+        const how =
+          ({ serviceFails: "fails", serviceHangs: "hangs", serviceLies: "lies" } as const)[
+            name
+          ];
+        return [{ fault: "ail", node, how, share: chance.between(0.1, 0.9), for: during() }];
+      }
       case "voterLoss":
-        return this.#loseVoter(machine);
-      case "diskLoss":
-        return this.#loseDisk(machine);
+        return [{ fault: "voterLoss", node, down: during(0, 3) }];
+      case "diskLoss": {
+        if (volume === undefined) return [];
+        const seed = chance.below(2 ** 32);
+        return [{ fault: "diskLoss", node, volume, seed, down: during(0, 3) }];
+      }
     }
   }
 
-  /** Power goes at any time, or only when that is the one thing wrong. */
-  #mayCutPower(): boolean {
-    const { power } = this.#world.options;
-    if (power === "none") return false;
-    if (power === "many") return true;
-    if (!this.#allIsWell()) return false;
-    this.#single = true;
-    return true;
+  #link(): number {
+    return this.#chance.below(this.#world.network.places.links);
   }
 
-  #allIsWell(): boolean {
-    const { machines, network } = this.#world;
-    return complaint(this.#world) === null && network.whole && network.weather.loss === 0 &&
-      machines.every(({ disk, main, worker, fuse }) =>
-        fuse < 0 && main.heldUntil <= this.#world.now && worker.heldUntil <= this.#world.now &&
-        (disk?.failing ?? 0) === 0 && (disk?.latency[1] ?? 0) < 1
-      );
+  #path(): string {
+    const { links } = this.#world.network.places;
+    const path = this.#chance.below(links + 1);
+    return path === links ? "r" : `${path}`;
   }
 
-  #kill(machine: Machine, power: boolean): void {
-    machine.kill(power);
-    this.#startLater(
-      machine,
-      this.#world.options.deadtime * this.#chance.between(0, power ? 6 : 4),
-    );
-  }
-
-  /** Whoever is killed by a fuse has to be started again as well. */
-  #watchFuse(machine: Machine): void {
-    this.#after(this.#world.options.deadtime, () => {
-      if (machine.agent === null) this.#startLater(machine, this.#world.options.deadtime);
-      else if (machine.fuse >= 0) this.#watchFuse(machine);
-    });
-  }
-
-  #startLater(machine: Machine, delay: number, now = false): void {
-    this.#after(delay, () => {
-      if (machine.agent === null && (now || !this.#over)) machine.start();
-    });
-  }
-
-  #shutdown(machine: Machine): void {
-    const { agent } = machine;
-    if (agent === null) return;
-    machine.onMain(() => agent.dispatch({ type: "shutdown" }));
-    const reboots = this.#chance.is(0.3);
-    const again = () =>
-      this.#after(this.#world.options.deadtime * this.#chance.between(0.5, 4), () => {
-        if (this.#over) return;
-        if (machine.agent === agent) return again();
-        if (machine.agent !== null) return;
-        if (reboots) machine.rebooted();
-        machine.start();
-      });
-    again();
-  }
-
-  #cut(milliseconds: number, which: (route: Route) => boolean): void {
-    const { network } = this.#world;
-    const routes = network.routes(which);
-    network.cut(routes);
-    this.#world.say("sim", () =>
-      `    cut for ${milliseconds.toFixed(0)} ms: ` +
-      routes.map(({ from, to, path }) =>
-        `${this.#world.machines[from]!.name}>${this.#world.machines[to]!.name}#${path}`
-      ).join(" "));
-    this.#after(milliseconds, () => {
-      if (!this.#over) network.mend(routes);
-    });
-  }
-
-  #weather(milliseconds: number): void {
-    const { network, options } = this.#world;
+  #weather(): Omit<Extract<Fault, { fault: "weather" }>, "routes" | "for"> {
     const chance = this.#chance;
-    const { weather } = network;
-    weather.loss = chance.is(0.7) ? chance.between(0, 0.3) : 0;
-    weather.duplication = chance.is(0.5) ? 0.2 : 0;
-    weather.delay = [0.2, chance.pick([1, 20, options.deadtime / 10, options.deadtime])];
-    this.#after(milliseconds, () => {
-      if (!this.#over) network.weather = { loss: 0, duplication: 0, delay: [0.2, 1] };
-    });
-  }
-
-  #slowDisk({ disk }: Machine, milliseconds: number): void {
-    if (disk === null) return;
     const { deadtime } = this.#world.options;
-    disk.latency = [1, deadtime * this.#chance.pick([0.01, 0.1, 1])];
-    this.#after(milliseconds, () => {
-      if (!this.#over) disk.latency = [0.05, 0.5];
-    });
-  }
-
-  #diskError(machine: Machine, milliseconds: number): void {
-    const { disk } = machine;
-    if (disk === null) return;
-    disk.failing = 5;
-    this.#after(milliseconds, () => {
-      if (this.#over) return;
-      disk.failing = 0;
-      // A disk that failed once is taken again by a new run of the agent.
-      if (machine.agent?.volume?.plane?.state.disk === "Diskless") this.#kill(machine, false);
-    });
-  }
-
-  #ail(machine: Machine, how: "fails" | "hangs", milliseconds: number): void {
-    machine.ailment[how] = this.#chance.between(0.1, 0.9);
-    this.#after(milliseconds, () => machine.ailment[how] = 0);
-  }
-
-  /** A voter's disk is lost while its agent is down; never more than one at a time. */
-  #loseVoter(machine: Machine): void {
-    if (machine.agent === null || !this.#allIsWell()) return;
-    this.#world.say(machine.name, () => "--- the voter's state is lost");
-    machine.kill(false);
-    machine.voterLog = [];
-    this.#single = true;
-    this.#startLater(machine, this.#world.options.deadtime * this.#chance.between(0, 3), true);
-  }
-
-  /** A replica's disk is replaced by a used one, with a new replica on it. */
-  #loseDisk(machine: Machine): void {
-    const { world } = machine;
-    if (machine.disk === null || machine.agent === null || !this.#allIsWell()) return;
-    world.say(machine.name, () => "--- the disk is replaced");
-    machine.kill(false);
-    machine.disk = createReplica(world.options, machine.name, ++machine.disks, this.#chance.fork());
-    this.#single = true;
-    this.#startLater(machine, world.options.deadtime * this.#chance.between(0, 3), true);
-  }
-
-  #ask({ agent, onMain }: Machine, command: OperatorCommand): void {
-    if (agent === null) return;
-    onMain.call(agent.machine, () => agent.command(command));
-  }
-
-  #after(delay: number, action: () => void): void {
-    this.#world.schedule.after(delay, action);
+    return {
+      fault: "weather",
+      loss: chance.is(0.7) ? chance.between(0, 0.3) : 0,
+      duplication: chance.is(0.5) ? 0.2 : 0,
+      delay: [0.2, chance.pick([1, 20, deadtime / 10, deadtime])],
+    };
   }
 }

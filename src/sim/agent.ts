@@ -23,7 +23,8 @@ export class Agent {
   readonly machine: Machine;
   readonly state: ClusterState;
   readonly groups = new Map<string, GroupShell>();
-  readonly volume: VolumeShell | null;
+  /** By name. */
+  readonly volumes = new Map<string, VolumeShell>();
   readonly #queue: ClusterEvent[] = [];
   #running = false;
   #over = false;
@@ -54,12 +55,15 @@ export class Agent {
       if (!group.candidates.includes(machine.name)) continue;
       this.groups.set(group.name, new GroupShell(this, group));
     }
-    this.volume = machine.disk === null ? null : new VolumeShell(this, machine.disk);
+    for (const volume of config.volumes) {
+      const disk = machine.disks.get(volume.name);
+      if (disk !== undefined) this.volumes.set(volume.name, new VolumeShell(this, volume, disk));
+    }
   }
 
   /** The first thing that happens on the main thread. */
   begin(): void {
-    this.volume?.open();
+    for (const volume of this.volumes.values()) volume.open();
     this.dispatch({ type: "tick" });
   }
 
@@ -98,7 +102,7 @@ export class Agent {
   /** The agent was killed. */
   crashed(power: boolean): void {
     this.#over = true;
-    this.volume?.crashed(power);
+    for (const volume of this.volumes.values()) volume.crashed(power);
   }
 
   /** Whether the agent is over: nothing is done any more. */
@@ -152,7 +156,8 @@ export class Agent {
         world.registers.sent(effect.frame.body);
         return world.network.send(machine, effect.to, effect.frame);
       case "mint":
-        return this.volume?.order({ type: "mint", generation: effect.generation });
+        return this.volumes.get(effect.volume)
+          ?.order({ type: "mint", generation: effect.generation });
       case "record":
         return this.#record(effect.group, effect.record);
       case "start":
@@ -160,8 +165,8 @@ export class Agent {
       case "stop":
         return this.#group(effect.group).stop(effect.epoch, effect.forced);
       case "lease":
-        if (this.groups.get(effect.group)?.hasVolume) {
-          this.volume?.lease(effect.epoch, effect.until);
+        for (const volume of this.groups.get(effect.group)?.volumes ?? []) {
+          this.volumes.get(volume)?.lease(effect.epoch, effect.until);
         }
         return;
       case "suspend":
@@ -187,9 +192,9 @@ export class Agent {
   #record(group: string, record: GroupRecord): void {
     const { self } = this.state;
     const mine = record.owner?.node === self.node && record.owner.incarnation === self.incarnation;
-    for (const entry of Object.values(record.volumes)) {
+    for (const [volume, entry] of Object.entries(record.volumes)) {
       const { epoch, version } = record;
-      this.volume?.order({ type: "record", epoch, version, mine, record: entry });
+      this.volumes.get(volume)?.order({ type: "record", epoch, version, mine, record: entry });
     }
     this.groups.get(group)?.record(record);
   }
@@ -202,11 +207,17 @@ export class Agent {
 
   #close(): void {
     this.#over = true;
+    let open = this.volumes.size;
     const ended = () => {
-      if (this.machine.agent === this) this.machine.ended();
+      if (open <= 0 && this.machine.agent === this) this.machine.ended();
     };
-    if (this.volume === null) ended();
-    else this.volume.close(ended);
+    ended();
+    for (const volume of this.volumes.values()) {
+      volume.close(() => {
+        open--;
+        ended();
+      });
+    }
   }
 
   /** Lineage of the cluster's data, for a promotion; null: not known. */

@@ -41,6 +41,15 @@ export class Chance {
     return list[this.below(list.length)]!;
   }
 
+  /** The stream of this name under a seed: others may come and go without changing it. */
+  static named(seed: number, name: string): Chance {
+    let hash = seed >>> 0;
+    for (let i = 0; i < name.length; i++) {
+      hash = Math.imul(hash ^ name.charCodeAt(i), 0x0100_0193) >>> 0;
+    }
+    return new Chance(hash).fork();
+  }
+
   /** A stream of its own, so that draws of one part do not shift those of another. */
   fork(): Chance {
     return new Chance(this.below(2 ** 32));

@@ -14,14 +14,22 @@ export class Client {
   readonly #world: World;
   readonly #chance: Chance;
   readonly #name: string;
+  readonly #volume: string;
   readonly #blocks: readonly number[];
   #underWay = 0;
   #stopped = false;
 
-  constructor(world: World, chance: Chance, name: string, blocks: readonly number[]) {
+  constructor(
+    world: World,
+    chance: Chance,
+    name: string,
+    volume: string,
+    blocks: readonly number[],
+  ) {
     this.#world = world;
     this.#chance = chance;
     this.#name = name;
+    this.#volume = volume;
     this.#blocks = blocks;
   }
 
@@ -67,7 +75,7 @@ export class Client {
   #serving(): DataPlane | null {
     const planes: DataPlane[] = [];
     for (const { agent } of this.#world.machines) {
-      const plane = agent?.volume?.plane;
+      const plane = agent?.volumes.get(this.#volume)?.plane;
       if (plane?.serving) planes.push(plane);
     }
     return planes.length === 0 ? null : this.#chance.pick(planes);
@@ -80,7 +88,7 @@ export class Client {
     done: (answered: boolean) => void,
   ): void {
     const world = this.#world;
-    const { history } = world;
+    const history = world.history(this.#volume);
     const write = kind === RequestKind.Write;
     const value = write ? history.nextValue() : 0;
     const fua = write && this.#chance.is(0.1);
@@ -104,16 +112,17 @@ export class Client {
         value,
         fua,
         answered: (errno, values) => {
-          if (errno === 0) {
+          // Whoever stood still without knowing may answer a read out of an old time, never a write.
+          if (errno === 0 && !(what === "read" && plane.machine.stale)) {
             if (what === "read") operation.value = values[0]!;
             history.end(operation, world.now);
-            if (write) checkMembers(world, block);
+            if (write) checkMembers(world, this.#volume, block);
           }
           world.say(
             this.#name,
             () =>
               `${what} ${
-                what === "flush" ? "" : `block ${block} = ${operation.value} `
+                what === "flush" ? "" : `block ${block} of ${this.#volume} = ${operation.value} `
               }at ${where}` +
               `${fua ? " FUA" : ""} ${errno === 0 ? "done" : `errno ${errno}`}, asked ` +
               `${operation.began.toFixed(1)}`,

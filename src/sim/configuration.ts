@@ -1,12 +1,18 @@
 /** The checked configuration of a simulated cluster, as the parser would give it. */
 
-import type { Config, GroupConfig, ResourceBase, ResourceConfig } from "../config/types.ts";
+import type {
+  Config,
+  GroupConfig,
+  ResourceBase,
+  ResourceConfig,
+  VolumeConfig,
+} from "../config/types.ts";
 import type { Options } from "./options.ts";
 
-/** Name of the one volume. */
-export const VOLUME = "data";
-/** The group with the volume; `aux` has none. */
-export const GROUP = "web";
+/** Names of volumes, in order. */
+const VOLUMES = ["data", "logs"];
+/** Names of the groups that have volumes, in order; `aux` has none. */
+const GROUPS = ["web", "files"];
 
 /** Makes the configuration that every simulated node has. */
 export function simulatedConfig(options: Options): Config {
@@ -45,12 +51,18 @@ export function simulatedConfig(options: Options): Config {
     resources,
     candidates,
   });
-  const groups = [
-    group(GROUP, replicaNodes, [
-      { ...base(`volume:${VOLUME}`), kind: "volume", volume: VOLUME },
-      ...services(GROUP),
-    ]),
-  ];
+  const volumeNames = VOLUMES.slice(0, options.volumes);
+  const groupOf = (index: number) => GROUPS[options.together ? 0 : index]!;
+  const groups = [...new Set(volumeNames.map((_, index) => groupOf(index)))].map((name) =>
+    group(name, replicaNodes, [
+      ...volumeNames.filter((_, index) => groupOf(index) === name).map((volume) => ({
+        ...base(`volume:${volume}`),
+        kind: "volume" as const,
+        volume,
+      })),
+      ...services(name),
+    ])
+  );
   if (runners > 2) groups.push(group("aux", runnerNames, services("aux")));
   return {
     file: "simulated.toml",
@@ -77,24 +89,35 @@ export function simulatedConfig(options: Options): Config {
         port,
       })),
     })),
-    volumes: [{
-      name: VOLUME,
-      size: options.blocks * 4096,
-      protocol: options.protocol,
-      export: { address: "unix:/nowhere/data.sock", path: "/nowhere/data.sock" },
-      afterPowerLoss: options.afterPowerLoss,
-      soleBoot: options.soleBoot,
-      io: "buffered",
-      timeout: 2 * deadtime,
-      alExtents: "auto",
-      replicas: replicaNodes.map((node) => ({
-        node,
-        disk: "/nowhere",
-        metaDisk: "internal",
-        host: node,
-        port: 1,
-      })),
-    }],
+    volumes: volumeNames.map((name, index) => simulatedVolume(name, index, replicaNodes, options)),
     groups,
+  };
+}
+
+function simulatedVolume(
+  name: string,
+  index: number,
+  nodes: readonly string[],
+  { blocks, protocol, afterPowerLoss, soleBoot, deadtime }: Options,
+): VolumeConfig {
+  const path = `/nowhere/${name}.sock`;
+  return {
+    name,
+    size: blocks * 4096,
+    protocol,
+    export: { address: `unix:${path}`, path },
+    afterPowerLoss,
+    soleBoot,
+    io: "buffered",
+    timeout: 2 * deadtime,
+    alExtents: "auto",
+    // A network of its own.
+    replicas: nodes.map((node) => ({
+      node,
+      disk: "/nowhere",
+      metaDisk: "internal",
+      host: `${node}-replication`,
+      port: index,
+    })),
   };
 }

@@ -14,7 +14,6 @@ import {
   type VolumeReport,
 } from "../volume/types.ts";
 import { openVolume, type Volume } from "../volume/volume.ts";
-import { VOLUME } from "./configuration.ts";
 import type { Complete, Disk } from "./disk.ts";
 import { checkPromoted } from "./health.ts";
 import type { Machine } from "./machine.ts";
@@ -61,9 +60,9 @@ export class DataPlane implements VolumeIo {
   open(): void {
     const { machine } = this;
     const { world } = machine;
-    const config = world.config.volumes[0]!;
+    const { config } = this.#shell;
     this.#volume = openVolume(this, {
-      name: VOLUME,
+      name: config.name,
       node: machine.name,
       size: config.size,
       protocol: config.protocol,
@@ -78,6 +77,16 @@ export class DataPlane implements VolumeIo {
     }, this.#disk.metadata);
     this.#shell.reported(this.#volume.report());
     this.#tickLater();
+  }
+
+  /** Name of the volume. */
+  get volume(): string {
+    return this.#shell.config.name;
+  }
+
+  /** What is on its disk. */
+  get disk(): Disk {
+    return this.#disk;
   }
 
   /** What it would report now. */
@@ -172,7 +181,7 @@ export class DataPlane implements VolumeIo {
     this.#operate(tag, () => {
       const { cache } = this.#disk;
       for (let i = 0; i < length / BLOCK; i++) values[at / BLOCK + i] = cache[first + i]!;
-    });
+    }, false);
   }
 
   write(
@@ -185,7 +194,7 @@ export class DataPlane implements VolumeIo {
   ): void {
     this.machine.effect();
     const values = this.#held(buffer).slice(at / BLOCK, (at + length) / BLOCK);
-    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, values, durable));
+    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, values, durable), true);
   }
 
   discard(tag: number, offset: number, length: number): void {
@@ -195,30 +204,26 @@ export class DataPlane implements VolumeIo {
   zero(tag: number, offset: number, length: number): void {
     this.machine.effect();
     const zeroes = new Int32Array(length / BLOCK);
-    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, zeroes, false));
+    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, zeroes, false), true);
   }
 
   flush(tag: number): void {
     this.machine.effect();
-    this.#operate(tag, this.#disk.beginFlush());
+    this.#operate(tag, this.#disk.beginFlush(), false);
   }
 
   writeMeta(tag: number, offset: number, bytes: Uint8Array): void {
     this.machine.effect();
-    const complete = this.#disk.beginMetadata(offset, bytes);
-    this.machine.world.schedule.after(this.#disk.delay(), () =>
-      this.turn(() => {
-        complete();
-        this.#volume.done(tag, 0);
-      }));
+    this.#operate(tag, this.#disk.beginMetadata(offset, bytes), true);
   }
 
-  #operate(tag: number, complete: Complete): void {
+  /** `grows`: it may need room that a full disk does not have. */
+  #operate(tag: number, complete: Complete, grows: boolean): void {
     this.machine.world.schedule.after(this.#disk.delay(), () =>
       this.turn(() => {
-        const { failing } = this.#disk;
-        complete(failing !== 0);
-        this.#volume.done(tag, failing);
+        const errno = this.#disk.errnoOf(grows);
+        complete(errno !== 0);
+        this.#volume.done(tag, errno);
       }));
   }
 
@@ -230,7 +235,7 @@ export class DataPlane implements VolumeIo {
     const attempt = ++this.#dialing;
     const { world } = this.machine;
     const { network, schedule } = world;
-    const config = world.config.volumes[0]!;
+    const { config } = this.#shell;
     const name = config.replicas.find(({ node }) => node !== this.machine.name)!.node;
     const target = world.machine(name);
     const failed = (delay: number, why: string) =>
@@ -239,14 +244,16 @@ export class DataPlane implements VolumeIo {
           if (attempt !== this.#dialing) return;
           this.#volume.disconnected(0, why);
         }));
-    schedule.after(2 * network.delay(), () => {
+    const path = network.replicationPath(config.name);
+    const delay = (back = false) =>
+      back ? network.delay(target, this.machine, path) : network.delay(this.machine, target, path);
+    schedule.after(delay() + delay(true), () => {
       if (this.#over || attempt !== this.#dialing) return;
-      const path = network.replicationPath;
       const open = network.isOpen(this.machine, target, path) &&
         network.isOpen(target, this.machine, path);
       if (!open) return failed(config.timeout, "no route to host");
-      const other = target.agent?.volume?.plane;
-      if (!other) return failed(network.delay(), "connection refused");
+      const other = target.agent?.volumes.get(config.name)?.plane;
+      if (!other) return failed(delay(true), "connection refused");
       this.#establish(attempt, other);
     });
   }
@@ -261,7 +268,9 @@ export class DataPlane implements VolumeIo {
         this.#volume.connected(0);
       });
     const accepted = () => other.turn(() => other.#accept(theirs));
-    const [first, second] = [network.delay(), network.delay()];
+    const path = network.replicationPath(this.volume);
+    const first = network.delay(other.machine, this.machine, path);
+    const second = network.delay(this.machine, other.machine, path);
     mine.holdUntil(this.machine.world.now + first);
     theirs.holdUntil(this.machine.world.now + second);
     schedule.after(first, connected);
@@ -362,7 +371,7 @@ export class DataPlane implements VolumeIo {
     this.machine.effect();
     if (ask.type === "promoted") {
       this.serving = true;
-      checkPromoted(this.machine, ask.epoch);
+      checkPromoted(this, ask.epoch);
     }
     if (ask.type === "demoted" || ask.type === "closed") this.serving = false;
     this.#shell.post(() => this.#shell.asked(ask));

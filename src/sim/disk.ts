@@ -8,6 +8,10 @@ import type { Chance } from "./chance.ts";
 
 /** Unit of power-safe writing, bytes. */
 const SECTOR = 512;
+/** errno of a disk that is full. */
+export const ENOSPC = 28;
+/** errno of a disk that is broken. */
+export const EIO = 5;
 
 /** Something under way that a crash interrupts. */
 interface Interrupted {
@@ -28,7 +32,7 @@ export class Disk {
   readonly #volatile: boolean;
   readonly #chance: Chance;
   readonly #underWay = new Set<Interrupted>();
-  /** errno of every operation on the data area from now on; 0: it works. */
+  /** errno of operations from now on: of all of them, or of those that need room; 0: it works. */
   failing = 0;
   /** Milliseconds that operations take, least and most. */
   latency: readonly [number, number] = [0.05, 0.5];
@@ -51,6 +55,11 @@ export class Disk {
   /** Whether completed writes may be lost with the power. */
   get volatileCache(): boolean {
     return this.#volatile;
+  }
+
+  /** How an operation ends now; `grows`: it may need room that a full disk does not have. */
+  errnoOf(grows: boolean): number {
+    return this.failing === ENOSPC && !grows ? 0 : this.failing;
   }
 
   /** How long the next operation takes. */
@@ -103,7 +112,7 @@ export class Disk {
   }
 
   /** Begins to write metadata; the returned function completes it, durably. */
-  beginMetadata(offset: number, bytes: Uint8Array): () => void {
+  beginMetadata(offset: number, bytes: Uint8Array): Complete {
     const copy = bytes.slice();
     const entry: Interrupted = {
       crash: (power) => {
@@ -117,9 +126,10 @@ export class Disk {
       },
     };
     this.#underWay.add(entry);
-    return () => {
+    return (failed = false) => {
       this.#underWay.delete(entry);
-      this.metadata.set(copy, offset);
+      if (failed) entry.crash(true);
+      else this.metadata.set(copy, offset);
     };
   }
 

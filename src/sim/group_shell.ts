@@ -45,22 +45,26 @@ export class GroupShell {
   /** The record under which the group was started last. */
   #started: GroupRecord | null = null;
   readonly services: Service[] = [];
-  readonly hasVolume: boolean;
+  /** Names of its volumes. */
+  readonly volumes: readonly string[];
+  readonly #addresses: Service[] = [];
 
   constructor(agent: Agent, config: GroupConfig) {
     this.#agent = agent;
     this.#config = config;
-    this.hasVolume = config.resources.some(({ kind }) => kind === "volume");
+    this.volumes = config.resources.flatMap((each) => each.kind === "volume" ? each.volume : []);
     this.#parts = config.resources.map((resource, index) => {
       if (resource.kind === "volume") {
-        return { run: (action, finish) => this.#volume(action, finish) };
+        return { run: (action, finish) => this.#volume(resource.volume, action, finish) };
       }
       const service = new Service(
         agent.machine,
         resource.id,
+        resource.kind === "ip",
         (reason) => this.#feed({ type: "died", resource: index, reason }),
       );
       this.services.push(service);
+      if (resource.kind === "ip") this.#addresses.push(service);
       return service;
     });
     this.#runner = new Runner(config.resources.map((resource) => ({
@@ -69,9 +73,23 @@ export class GroupShell {
     })));
   }
 
-  /** Whether the group's address is up. */
+  /** Whether one of the group's addresses is up; where it has none, whether anything of it is. */
   get holdsAddress(): boolean {
-    return this.services.at(-1)?.answers ?? false;
+    const { services } = this;
+    for (const address of this.#addresses) if (address.answers) return true;
+    if (this.#addresses.length > 0 || !this.#mayServe) return false;
+    return services.length === 0 || services.some(({ answers }) => answers);
+  }
+
+  /** Whether everything of it is up. */
+  get isUp(): boolean {
+    return this.services.every(({ answers }) => answers);
+  }
+
+  /** Without addresses there is nothing that the lease alone takes away. */
+  get #mayServe(): boolean {
+    const state = this.#agent.state.groups.get(this.#config.name);
+    return state?.phase === "running" && state.frozenSince === null;
   }
 
   /** State of the resources, in order. */
@@ -190,14 +208,14 @@ export class GroupShell {
   }
 
   /** The volume as a resource: started means Primary and served. */
-  #volume(action: Action, finish: (result: Result) => void): Abort {
-    const volume = this.#agent.volume!;
+  #volume(name: string, action: Action, finish: (result: Result) => void): Abort {
+    const volume = this.#agent.volumes.get(name)!;
     const failed = (failure: string) => finish({ failure });
     switch (action) {
       case "start": {
         const lineage = this.#agent.lineage;
         const record = this.#started!;
-        const entry = Object.values(record.volumes)[0];
+        const entry = record.volumes[name];
         if (entry === undefined) failed("the record does not name it");
         else volume.promote(record, lineage, entry, () => finish({}), failed);
         break;

@@ -1,16 +1,17 @@
 /** Whether a simulated cluster is well, as somebody sees who can look everywhere at once. */
 
-import { GROUP } from "./configuration.ts";
+import type { ClusterRecord, GroupRecord } from "../cluster/types.ts";
+import type { GroupConfig } from "../config/types.ts";
 import type { DataPlane } from "./data_plane.ts";
+import type { Disk } from "./disk.ts";
 import type { Machine } from "./machine.ts";
 import { Violation, type World } from "./world.ts";
-import type { ClusterRecord, GroupRecord } from "../cluster/types.ts";
 
-/** The machine that runs a group, in its core's opinion and with its address up; null: none. */
-export function ownerOf(world: World, group: string = GROUP): Machine | null {
+/** The machine that runs a group, in its core's opinion and with all of it up; null: none. */
+export function ownerOf(world: World, group: string): Machine | null {
   for (const machine of world.machines) {
     const state = machine.agent?.state.groups.get(group);
-    if (state?.phase === "running" && state.frozenSince === null && machine.holdsAddress(group)) {
+    if (state?.phase === "running" && state.frozenSince === null && machine.runs(group)) {
       return machine;
     }
   }
@@ -24,49 +25,77 @@ export function complaint(world: World): string | null {
   }
   const cluster = world.registers.newest("cluster") as ClusterRecord | undefined;
   if (cluster !== undefined && cluster.standby.length > 0) return "somebody is in standby";
-  for (const { name } of world.config.groups) {
-    for (const { agent, name: node } of world.machines) {
-      if (agent!.state.groups.get(name)!.failed) return `${name} failed on ${node}`;
-    }
-    if (ownerOf(world, name) === null) return `nobody runs ${name}`;
-    for (const { agent, name: voter } of world.machines) {
-      if (agent!.state.acceptor.accepted.has(`group:${name}`)) continue;
-      return `the voter of ${voter} holds nothing about ${name}`;
-    }
+  for (const group of world.config.groups) {
+    const why = complaintAboutGroup(world, group);
+    if (why !== null) return why;
   }
-  const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
-  const members = Object.values(record?.volumes ?? {})[0]?.upToDate.length ?? 0;
-  if (members !== 2) return `${members} of 2 replicas are in the in-sync set`;
   for (const plane of planesOf(world)) {
     const { name } = plane.machine;
     const { role, disk, unclean, peers } = plane.state;
-    if (disk !== "UpToDate") return `the replica of ${name} is ${disk}`;
-    if (unclean) return `the replica of ${name} may miss writes`;
-    if (role !== "Primary") continue;
+    if (disk !== "UpToDate") return `the replica of ${plane.volume} on ${name} is ${disk}`;
+    if (unclean) return `the replica of ${plane.volume} on ${name} may miss writes`;
+    if (role !== "Primary" || peers.length === 0) continue;
     const { connection, outOfSyncBytes } = peers[0]!;
-    if (connection !== "Connected") return `${name} is ${connection}`;
-    if (outOfSyncBytes > 0) return `${outOfSyncBytes} bytes of ${name} are dirty`;
+    if (connection !== "Connected") return `${plane.volume} on ${name} is ${connection}`;
+    if (outOfSyncBytes > 0) return `${outOfSyncBytes} bytes of ${plane.volume} are dirty`;
   }
   return null;
 }
 
+function complaintAboutGroup(world: World, { name, resources }: GroupConfig): string | null {
+  for (const { agent, name: node } of world.machines) {
+    if (agent!.state.groups.get(name)!.failed) return `${name} failed on ${node}`;
+  }
+  if (ownerOf(world, name) === null) return `nobody runs ${name}`;
+  for (const { agent, name: voter } of world.machines) {
+    if (agent!.state.acceptor.accepted.has(`group:${name}`)) continue;
+    return `the voter of ${voter} holds nothing about ${name}`;
+  }
+  for (const resource of resources) {
+    if (resource.kind !== "volume") continue;
+    const { volume } = resource;
+    const members = membersOf(world, volume).length;
+    const all = world.config.volumes.find((each) => each.name === volume)!.replicas.length;
+    if (members !== all) return `${members} of ${all} replicas of ${volume} are in the in-sync set`;
+  }
+  return null;
+}
+
+/** The newest chosen record of the group that a volume is in; undefined: none is. */
+function recordOf(world: World, volume: string): GroupRecord | undefined {
+  for (const { name } of world.config.groups) {
+    const record = world.registers.newest(`group:${name}`) as GroupRecord | undefined;
+    if (record?.volumes[volume] !== undefined) return record;
+  }
+  return undefined;
+}
+
+/** Ids of the replicas in the in-sync set of a volume. */
+function membersOf(world: World, volume: string): readonly string[] {
+  return recordOf(world, volume)?.volumes[volume]?.upToDate ?? [];
+}
+
 /** All volumes that are open. */
 export function planesOf(world: World): DataPlane[] {
-  return world.machines.flatMap(({ agent }) => agent?.volume?.plane ?? []);
+  const planes: DataPlane[] = [];
+  for (const { agent } of world.machines) {
+    for (const { plane } of agent?.volumes.values() ?? []) if (plane !== null) planes.push(plane);
+  }
+  return planes;
 }
 
 /**
  * Every member of the in-sync set holds what was acknowledged in a block. While machines may lose
  * power, what a member holds shows only when it comes back.
  */
-export function checkMembers(world: World, block: number): void {
+export function checkMembers(world: World, volume: string, block: number): void {
   if (world.options.power !== "none") return;
-  const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
-  for (const id of Object.values(record?.volumes ?? {})[0]?.upToDate ?? []) {
-    const machine = world.machines.find(({ disk }) => disk?.replicaId === id);
-    if (machine === undefined) continue;
-    const where = `member ${machine.name}`;
-    world.history.checkHeld(block, machine.disk!.cache[block]!, where);
+  for (const id of membersOf(world, volume)) {
+    for (const { name, disks } of world.machines) {
+      const disk = disks.get(volume);
+      if (disk?.replicaId !== id) continue;
+      world.history(volume).checkHeld(block, disk.cache[block]!, `member ${name}`);
+    }
   }
 }
 
@@ -74,23 +103,30 @@ export function checkMembers(world: World, block: number): void {
  * A new Primary holds everything that was acknowledged. One that comes late, when a newer epoch is
  * chosen, will never be thawed: it need not.
  */
-export function checkPromoted({ world, disk, name }: Machine, epoch: number): void {
-  const record = world.registers.newest(`group:${GROUP}`) as GroupRecord | undefined;
-  if (record !== undefined && record.epoch > epoch) return;
-  for (const block of world.history.written) {
-    world.history.checkHeld(block, disk!.cache[block]!, `the new Primary on ${name}`);
+export function checkPromoted(plane: DataPlane, epoch: number): void {
+  const { machine: { world, name }, disk, volume } = plane;
+  if ((recordOf(world, volume)?.epoch ?? 0) > epoch) return;
+  const history = world.history(volume);
+  for (const block of history.written) {
+    history.checkHeld(block, disk.cache[block]!, `the new Primary on ${name}`);
   }
 }
 
-/** Both replicas are the same. Only when all is well and nothing is under way. */
+/** Both replicas of each volume are the same. Only when all is well and nothing is under way. */
 export function checkIdentical(world: World): void {
-  const [one, other] = world.machines.flatMap(({ disk }) => disk ?? []);
-  for (let block = 0; block < one!.cache.length; block++) {
-    if (one!.cache[block] === other!.cache[block]) continue;
+  for (const { name } of world.config.volumes) {
+    const [one, other] = world.machines.flatMap(({ disks }) => disks.get(name) ?? []);
+    if (one !== undefined && other !== undefined) checkSame(name, one, other);
+  }
+}
+
+function checkSame(volume: string, one: Disk, other: Disk): void {
+  for (let block = 0; block < one.cache.length; block++) {
+    if (one.cache[block] === other.cache[block]) continue;
     throw new Violation(
       "replicas",
-      `block ${block} is ${one!.cache[block]} on one replica and ${other!.cache[block]} on the ` +
-        `other, though both are up to date and nothing is dirty`,
+      `block ${block} of ${volume} is ${one.cache[block]} on one replica and ` +
+        `${other.cache[block]} on the other, though both are up to date and nothing is dirty`,
     );
   }
 }

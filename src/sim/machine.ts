@@ -25,28 +25,34 @@ export class Machine {
   readonly name: string;
   readonly index: number;
   readonly witness: boolean;
-  disk: Disk | null;
+  /** By volume. */
+  readonly disks: Map<string, Disk>;
   /** How many disks it has had. */
-  disks = 1;
+  diskCount: number;
   /** local = offset + rate × world time */
   readonly rate: number;
-  readonly #offset: number;
+  #offset: number;
+  /** World time at which its clock stopped; null: it runs. */
+  #frozenAt: number | null = null;
+  /** Until then a machine whose clock stood still may take an old lease for a valid one. */
+  staleUntil = -Infinity;
   voterLog: VoterLogRecord[] = [];
   #voters = 0;
   #incarnation = 0;
   #boots = 1;
+  #thaw: () => void = () => {};
   agent: Agent | null = null;
   /** It may be started again by whoever restarts what is down; false while somebody else will. */
   restartAt = 0;
   /** What is wrong with the services here. */
-  readonly ailment: Ailment = { fails: 0, hangs: 0 };
+  readonly ailment: Ailment = { fails: 0, hangs: 0, lies: 0 };
   readonly main = new Thread();
   readonly worker = new Thread();
   /** Effects until the agent is killed; -1: not planned. */
   fuse = -1;
-  #mayCutPower: () => boolean = () => false;
+  #blown: () => boolean = () => false;
 
-  constructor(world: World, index: number, rate: number, disk: Disk | null) {
+  constructor(world: World, index: number, rate: number, disks: Map<string, Disk>) {
     const node = world.config.nodes[index]!;
     this.world = world;
     this.index = index;
@@ -54,12 +60,13 @@ export class Machine {
     this.witness = node.witness;
     this.rate = rate;
     this.#offset = 5000 * (index + 1);
-    this.disk = disk;
+    this.disks = disks;
+    this.diskCount = disks.size;
   }
 
   /** This machine's clock, milliseconds. */
   get now(): number {
-    return this.#offset + this.rate * this.world.now;
+    return this.#offset + this.rate * (this.#frozenAt ?? this.world.now);
   }
 
   /** Name of the voter under its present id, for who watches the registers. */
@@ -105,13 +112,14 @@ export class Machine {
     const { agent, world } = this;
     this.world.say(this.name, () => power ? "--- power lost" : "--- agent killed");
     this.agent = null;
+    this.#thaw();
     this.fuse = -1;
     this.main.waiting = [];
     this.worker.waiting = [];
     agent?.crashed(power);
-    if (this.disk !== null) {
-      const lost = this.disk.crash(power);
-      if (lost > 0) world.history.storageLost(world.now);
+    for (const [volume, disk] of this.disks) {
+      const lost = disk.crash(power);
+      if (lost > 0) world.history(volume).storageLost(world.now);
     }
     if (power) this.#boots++;
   }
@@ -129,16 +137,16 @@ export class Machine {
     this.#boots++;
   }
 
-  /** The agent will be killed after so many effects, and the machine with it if it may be then. */
-  light(effects: number, mayCutPower: () => boolean): void {
+  /** The agent will be killed after so many effects; `blown` says then whether power goes as well. */
+  light(effects: number, blown: () => boolean): void {
     this.fuse = effects;
-    this.#mayCutPower = mayCutPower;
+    this.#blown = blown;
   }
 
   /** To be called before each effect. */
   effect(): void {
     if (this.fuse < 0 || this.fuse-- > 0) return;
-    this.kill(this.#mayCutPower());
+    this.kill(this.#blown());
     throw new Killed();
   }
 
@@ -152,20 +160,50 @@ export class Machine {
     this.#on(this.worker, action);
   }
 
-  /** Holds threads up for so long. */
-  hold(threads: readonly Thread[], milliseconds: number): void {
+  /** Holds threads up for so long; null: until they are released. */
+  hold(threads: readonly Thread[], milliseconds: number | null): void {
     const { agent } = this;
-    for (const thread of threads) {
-      thread.heldUntil = Math.max(thread.heldUntil, this.world.now + milliseconds);
-    }
+    const until = milliseconds === null ? Infinity : this.world.now + milliseconds;
+    for (const thread of threads) thread.heldUntil = Math.max(thread.heldUntil, until);
+    if (milliseconds === null) return;
     this.world.schedule.after(milliseconds, () => {
       if (this.agent !== agent) return;
       for (const thread of threads) this.#resume(thread);
     });
   }
 
+  /**
+   * Everything stands still for so long, the clock included: a virtual machine that is paused. For as
+   * long as a lease afterwards it cannot know better than that it still owns what it owned.
+   */
+  freeze(milliseconds: number): void {
+    if (this.#frozenAt !== null) return;
+    const { world, agent } = this;
+    this.#frozenAt = world.now;
+    const until = world.now + milliseconds;
+    const lease = world.config.cluster.deadtime / this.rate;
+    this.staleUntil = Math.max(this.staleUntil, until + lease);
+    const thaw = () => {
+      if (this.#frozenAt === null) return;
+      this.#offset -= this.rate * (world.now - this.#frozenAt);
+      this.#frozenAt = null;
+    };
+    world.schedule.after(milliseconds, thaw);
+    this.#thaw = thaw;
+    if (agent !== null) this.hold([this.main, this.worker], milliseconds);
+  }
+
+  /** Whether its clock stands still, or did a short while ago. */
+  get stale(): boolean {
+    return this.#frozenAt !== null || this.world.now < this.staleUntil;
+  }
+
   /** Threads go on at once. */
   release(): void {
+    if (this.#frozenAt !== null) {
+      this.staleUntil = this.world.now + this.world.config.cluster.deadtime / this.rate;
+    }
+    this.#thaw();
     for (const thread of [this.main, this.worker]) {
       // The core has not looked at the clock since.
       thread.heldUntil = Math.min(thread.heldUntil, this.world.now);
@@ -201,6 +239,11 @@ export class Machine {
   receive(link: number, frame: Frame): void {
     const { agent } = this;
     if (agent !== null) this.onMain(() => agent.dispatch({ type: "frame", link, frame }));
+  }
+
+  /** Whether all of a group is up here. */
+  runs(group: string): boolean {
+    return this.holdsAddress(group) && (this.agent?.groups.get(group)?.isUp ?? false);
   }
 
   /**

@@ -1,31 +1,26 @@
 /**
- * The network between machines: datagrams on one or two links, and a path for replication. Every
- * direction between two machines on every path can be cut by itself. Datagrams get lost, doubled,
- * delayed, hence reordered.
+ * The network between machines: datagrams on their links, and paths of replication. Every direction
+ * between two machines on every path can be cut by itself, and has its own weather: datagrams get
+ * lost, doubled, delayed, hence reordered.
  */
 
 import type { Frame } from "../cluster/types.ts";
+import type { Config, VolumeConfig } from "../config/types.ts";
 import { openFrame, sealFrame } from "../wire/frame.ts";
 import type { Chance } from "./chance.ts";
 import type { Machine } from "./machine.ts";
+import { type Places, type Route, routesOf } from "./routes.ts";
 import type { World } from "./world.ts";
 
-/** One direction on one path. */
-export interface Route {
-  readonly from: number;
-  readonly to: number;
-  /** Index of a link; the number of links: replication. */
-  readonly path: number;
-}
-
-/** How the network is at the moment. */
+/** How routes are at the moment. */
 export interface Weather {
-  loss: number;
-  duplication: number;
+  readonly loss: number;
+  readonly duplication: number;
   /** Milliseconds, least and most. */
-  delay: [number, number];
+  readonly delay: readonly [number, number];
 }
 
+const FINE: Weather = { loss: 0, duplication: 0, delay: [0.2, 1] };
 const KEY = new Uint8Array(32).fill(7);
 const KEYS = new Map([[1, KEY]]);
 
@@ -33,72 +28,99 @@ const KEYS = new Map([[1, KEY]]);
 export class Network {
   readonly #world: World;
   readonly #chance: Chance;
-  readonly #paths: number;
-  /** How many cuts each route has. */
+  readonly #machines: number;
+  readonly #links: number;
+  readonly places: Places;
+  /** By volume. */
+  readonly #replication: ReadonlyMap<string, number>;
+  /** By route: how many cuts it has. */
   readonly #cuts: Uint8Array;
-  weather: Weather = { loss: 0, duplication: 0, delay: [0.2, 1] };
+  /** By route. */
+  readonly #weather: Weather[];
 
   constructor(world: World, chance: Chance) {
     this.#world = world;
     this.#chance = chance;
-    this.#paths = world.options.links + 1;
-    const machines = world.config.nodes.length;
-    this.#cuts = new Uint8Array(machines * machines * this.#paths);
+    const { nodes, volumes } = world.config;
+    this.#machines = nodes.length;
+    this.#links = Math.max(...nodes.map(({ links }) => links.length));
+    this.#replication = new Map(
+      volumes.map((volume) => [volume.name, replicationPath(world.config, volume, this.#links)]),
+    );
+    const replication = [...new Set(this.#replication.values())];
+    this.places = {
+      nodes: nodes.map(({ name }) => name),
+      links: this.#links,
+      paths: Math.max(this.#links, ...replication.map((path) => path + 1)),
+      replication,
+    };
+    const count = this.#machines * this.#machines * this.places.paths;
+    this.#cuts = new Uint8Array(count);
+    this.#weather = new Array<Weather>(count).fill(FINE);
   }
 
-  /** Index of the path of replication. */
-  get replicationPath(): number {
-    return this.#paths - 1;
+  /** Path that a volume is replicated on. */
+  replicationPath(volume: string): number {
+    return this.#replication.get(volume)!;
   }
 
-  /** All routes between two sets of machines that a test of the route passes. */
-  routes(which: (route: Route) => boolean): Route[] {
-    const routes: Route[] = [];
-    const count = this.#world.machines.length;
-    for (let from = 0; from < count; from++) {
-      for (let to = 0; to < count; to++) {
-        if (from === to) continue;
-        for (let path = 0; path < this.#paths; path++) {
-          const route = { from, to, path };
-          if (which(route)) routes.push(route);
-        }
-      }
+  /** The routes that patterns name together. */
+  routes(patterns: readonly string[]): Route[] {
+    const routes = new Map<number, Route>();
+    for (const pattern of patterns) {
+      for (const route of routesOf(pattern, this.places)) routes.set(this.#place(route), route);
     }
-    return routes;
+    return [...routes.values()];
   }
 
   /** Cuts routes; each cut has to be mended once. */
   cut(routes: readonly Route[]): void {
-    for (const route of routes) this.#cuts[this.#place(route.from, route.to, route.path)]!++;
+    for (const route of routes) {
+      const place = this.#place(route);
+      this.#cuts[place] = Math.min(255, this.#cuts[place]! + 1);
+    }
   }
 
-  /** Mends what was cut. */
-  mend(routes: readonly Route[]): void {
-    for (const { from, to, path } of routes) {
-      const place = this.#place(from, to, path);
-      if (this.#cuts[place]! > 0) this.#cuts[place]!--;
+  /** Mends what was cut once; `all`: whatever cuts there are. */
+  mend(routes: readonly Route[], all = false): void {
+    for (const route of routes) {
+      const place = this.#place(route);
+      this.#cuts[place] = all ? 0 : Math.max(0, this.#cuts[place]! - 1);
+    }
+  }
+
+  /** Sets the weather on routes. */
+  setWeather(routes: readonly Route[], weather: Weather): void {
+    for (const route of routes) this.#weather[this.#place(route)] = weather;
+  }
+
+  /** It becomes fine where it still is as given. */
+  clear(routes: readonly Route[], weather: Weather): void {
+    for (const route of routes) {
+      const place = this.#place(route);
+      if (this.#weather[place] === weather) this.#weather[place] = FINE;
     }
   }
 
   /** Mends everything, and the weather is fine. */
   heal(): void {
     this.#cuts.fill(0);
-    this.weather = { loss: 0, duplication: 0, delay: [0.2, 1] };
+    this.#weather.fill(FINE);
   }
 
-  /** Whether nothing is cut. */
+  /** Whether nothing is cut, and nothing gets lost. */
   get whole(): boolean {
-    return this.#cuts.every((cuts) => cuts === 0);
+    return this.#cuts.every((cuts) => cuts === 0) && this.#weather.every(({ loss }) => loss === 0);
   }
 
   /** Whether a packet passes now. */
   isOpen(from: Machine, to: Machine, path: number): boolean {
-    return this.#cuts[this.#place(from.index, to.index, path)] === 0;
+    return this.#cuts[this.#at(from.index, to.index, path)] === 0;
   }
 
   /** How long a packet takes. */
-  delay(): number {
-    const [least, most] = this.weather.delay;
+  delay(from: Machine, to: Machine, path: number): number {
+    const [least, most] = this.#weather[this.#at(from.index, to.index, path)]!.delay;
     // Most are quick: a long tail makes them overtake each other.
     const share = this.#chance.next();
     return least + (most - least) * share * share;
@@ -109,23 +131,39 @@ export class Network {
     const passed = this.#world.options.codecs ? recode(frame) : frame;
     for (const machine of this.#world.machines) {
       if (machine === from || (to !== "*" && machine.name !== to)) continue;
-      for (let link = 0; link < this.#paths - 1; link++) this.#sendOn(from, machine, link, passed);
+      for (let link = 0; link < this.#links; link++) this.#sendOn(from, machine, link, passed);
     }
   }
 
   #sendOn(from: Machine, to: Machine, link: number, frame: Frame): void {
-    if (!this.isOpen(from, to, link)) return;
-    const { loss, duplication } = this.weather;
+    const place = this.#at(from.index, to.index, link);
+    if (this.#cuts[place] !== 0) return;
+    const { loss, duplication } = this.#weather[place]!;
     const copies = duplication > 0 && this.#chance.is(duplication) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       if (loss > 0 && this.#chance.is(loss)) continue;
-      this.#world.schedule.after(this.delay(), () => to.receive(link, frame));
+      this.#world.schedule.after(this.delay(from, to, link), () => to.receive(link, frame));
     }
   }
 
-  #place(from: number, to: number, path: number): number {
-    return (from * this.#world.config.nodes.length + to) * this.#paths + path;
+  #place({ from, to, path }: Route): number {
+    return this.#at(from, to, path);
   }
+
+  #at(from: number, to: number, path: number): number {
+    return (from * this.#machines + to) * this.places.paths + path;
+  }
+}
+
+/** The link whose addresses a volume is replicated on; where there is none, a path of its own. */
+function replicationPath({ nodes }: Config, { replicas }: VolumeConfig, links: number): number {
+  for (let link = 0; link < links; link++) {
+    const same = replicas.every(({ node, host }) =>
+      nodes.find(({ name }) => name === node)?.links[link]?.host === host
+    );
+    if (same) return link;
+  }
+  return links;
 }
 
 /** A frame as it comes out of the codecs. */

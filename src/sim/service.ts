@@ -1,4 +1,4 @@
-/** A simulated service or address: it starts and stops in its own time, fails, hangs, dies. */
+/** A simulated service or address: it starts and stops in its own time, fails, hangs, lies, dies. */
 
 import type { Action } from "../resource/runner_types.ts";
 import type { Abort, Part, Result } from "./group_shell.ts";
@@ -10,19 +10,23 @@ export interface Ailment {
   fails: number;
   /** Probability that one hangs until it is told to end. */
   hangs: number;
+  /** Probability that a script says what is not so: that it started, stopped, or runs. */
+  lies: number;
 }
 
 /** See the module comment. */
 export class Service implements Part {
   readonly #machine: Machine;
   readonly #id: string;
+  readonly #isAddress: boolean;
   readonly #died: (reason: string) => void;
   #up = false;
   #suspended = false;
 
-  constructor(machine: Machine, id: string, died: (reason: string) => void) {
+  constructor(machine: Machine, id: string, isAddress: boolean, died: (reason: string) => void) {
     this.#machine = machine;
     this.#id = id;
+    this.#isAddress = isAddress;
     this.#died = died;
   }
 
@@ -59,11 +63,14 @@ export class Service implements Part {
       finish(result);
     };
     const hangs = action !== "forcedStop" && chance.is(ailment.hangs);
+    // Addresses are the agent's own work: no script speaks for them.
+    const lies = !this.#isAddress && action !== "forcedStop" && chance.is(ailment.lies);
     const fails = action !== "forcedStop" && chance.is(ailment.fails);
     if (action === "start") this.#suspended = false;
     if (!hangs) {
       this.#later(chance.between(1, 30), () => {
         if (over) return;
+        if (lies) return end({});
         if (action === "start") this.#up = !fails || chance.is(0.5);
         else if (action !== "monitor" && (!fails || chance.is(0.5))) this.#up = false;
         if (fails) end({ failure: `${this.#id} refuses to ${action}` });

@@ -96,7 +96,9 @@ export class End {
   #arrive(packet: Packet): void {
     if (!this.open) return;
     const { now, network } = this.#world;
-    this.#last = Math.max(this.#last, now + network.delay());
+    const from = this.#peer!.plane.machine;
+    const path = network.replicationPath(this.plane.volume);
+    this.#last = Math.max(this.#last, now + network.delay(from, this.plane.machine, path));
     this.#incoming.push({ at: this.#last, packet });
     if (!this.#pumping) this.#pumpLater(this.#last - now);
   }
@@ -113,7 +115,8 @@ export class End {
     const { network, now, options } = this.#world;
     if (first.at > now) return this.#pumpLater(first.at - now);
     const { machine } = this.plane;
-    if (!network.isOpen(this.#peer!.plane.machine, machine, network.replicationPath)) {
+    const path = network.replicationPath(this.plane.volume);
+    if (!network.isOpen(this.#peer!.plane.machine, machine, path)) {
       // Retransmission: it comes when the path is mended.
       return this.#pumpLater(options.deadtime / 10);
     }

@@ -6,7 +6,7 @@
 import type { GroupRecord, VolumeRecord } from "../cluster/types.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../volume/types.ts";
 import type { Agent } from "./agent.ts";
-import { VOLUME } from "./configuration.ts";
+import type { VolumeConfig } from "../config/types.ts";
 import { DataPlane } from "./data_plane.ts";
 import type { Disk } from "./disk.ts";
 
@@ -16,6 +16,7 @@ const BETWEEN_THREADS = 0.5;
 /** See the module comment. */
 export class VolumeShell {
   readonly agent: Agent;
+  readonly config: VolumeConfig;
   readonly #disk: Disk;
   plane: DataPlane | null = null;
   /** Shared memory: written here, read there. */
@@ -27,8 +28,9 @@ export class VolumeShell {
   #ordersUntil = 0;
   #messagesUntil = 0;
 
-  constructor(agent: Agent, disk: Disk) {
+  constructor(agent: Agent, config: VolumeConfig, disk: Disk) {
     this.agent = agent;
+    this.config = config;
     this.#disk = disk;
   }
 
@@ -64,7 +66,7 @@ export class VolumeShell {
     resolve: () => void,
     reject: (reason: string) => void,
   ): void {
-    if (this.plane === null) return reject(`volume ${VOLUME}: it is not open yet`);
+    if (this.plane === null) return reject(`volume ${this.config.name}: it is not open yet`);
     this.#promotion = { resolve, reject };
     this.order({ type: "promote", epoch, version, lineage, record });
   }
@@ -108,7 +110,7 @@ export class VolumeShell {
   reported(report: VolumeReport): void {
     this.post(() => {
       this.#report = report;
-      this.agent.dispatch({ type: "replica", volume: VOLUME, report });
+      this.agent.dispatch({ type: "replica", volume: this.config.name, report });
     });
   }
 
@@ -116,12 +118,13 @@ export class VolumeShell {
   asked(ask: VolumeAsk): void {
     switch (ask.type) {
       case "promoted":
-        this.agent.machine.world.history.promoted(this.agent.machine.world.now);
+        this.agent.machine.world.history(this.config.name)
+          .promoted(this.agent.machine.world.now);
         this.#promotion?.resolve();
         this.#promotion = null;
         return;
       case "promoteFailed":
-        this.#promotion?.reject(`volume ${VOLUME}: ${ask.reason}`);
+        this.#promotion?.reject(`volume ${this.config.name}: ${ask.reason}`);
         this.#promotion = null;
         return;
       case "demoted":
@@ -132,7 +135,7 @@ export class VolumeShell {
         this.#closed?.();
         return;
       default:
-        this.agent.dispatch({ ...ask, volume: VOLUME });
+        this.agent.dispatch({ ...ask, volume: this.config.name });
     }
   }
 

@@ -33,8 +33,11 @@ export class World {
   readonly chance: Chance;
   readonly trace: Trace | null;
   network!: Network;
-  history!: History;
+  /** By volume: what its clients saw. */
+  readonly histories = new Map<string, History>();
   registers!: RegisterWatch;
+  /** How often a group was started somewhere. */
+  starts = 0;
   /** Told of every note of a machine's core or volume. */
   onNote: (who: string, rule: string) => void = () => {};
 
@@ -48,6 +51,11 @@ export class World {
   /** Milliseconds since the beginning. */
   get now(): number {
     return this.schedule.now;
+  }
+
+  /** What the clients of a volume saw. */
+  history(volume: string): History {
+    return this.histories.get(volume)!;
   }
 
   /** The machine of this name. */
@@ -64,18 +72,22 @@ export class World {
 
   /** A note of a core or a volume as a line of the timeline. */
   note(who: string, note: Note): void {
+    if (note.rule === "start") this.starts++;
     this.onNote(who, note.rule);
     if (this.trace === null) return;
     const known = Object.entries(note.known).map(([key, value]) => `${key}=${value}`).join(" ");
     this.say(who, () => `[${note.rule}] ${note.text} {${known}}`);
   }
 
-  /** Whether two machines serve the same group: at most one may. Asked after every change. */
+  /**
+   * Whether two machines answer for the address of a group: at most one may. Asked after every change.
+   * A machine whose clock stood still cannot know that its lease ran out: it is forgiven for a while.
+   */
   checkOneOwner(): void {
     for (const { name } of this.config.groups) {
       let first: Machine | null = null;
       for (const machine of this.machines) {
-        if (!machine.holdsAddress(name)) continue;
+        if (!machine.holdsAddress(name) || machine.stale) continue;
         if (first !== null) {
           throw new Violation(
             "P3",

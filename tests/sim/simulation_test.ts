@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { describeOptions, drawOptions } from "../../src/sim/options.ts";
+import { describeOptions, drawOptions, PLAIN } from "../../src/sim/options.ts";
 import { simulate } from "../../src/sim/simulation.ts";
-import { KNOWN_SEEDS } from "./seeds.ts";
+import { KNOWN_WORLDS } from "./seeds.ts";
 
 const MINUTE = 60_000;
 /** Real milliseconds that fresh seeds may take. */
@@ -25,16 +25,18 @@ Deno.test("no fresh world breaks a promise", () => {
   console.log(`${seed - base} fresh worlds from seed ${base} on`);
 });
 
-for (const { seed, minutes, found } of KNOWN_SEEDS) {
-  Deno.test(`seed ${seed}: ${found}`, () => {
-    assert.equal(simulate(drawOptions(seed, minutes * MINUTE)).violation, null);
+for (const { found, options, faults } of KNOWN_WORLDS) {
+  Deno.test(`seed ${options.seed}: ${found}`, () => {
+    assert.equal(simulate({ ...PLAIN, ...options }, { faults: faults ?? null }).violation, null);
   });
 }
 
 Deno.test("the same seed gives the same run", () => {
   const run = () => {
     const lines: string[] = [];
-    const outcome = simulate(drawOptions(77, MINUTE), (line) => lines.push(line));
+    const outcome = simulate(drawOptions(77, MINUTE), {
+      trace: (line) => lines.push(line),
+    });
     return { outcome, lines };
   };
   const [one, other] = [run(), run()];
