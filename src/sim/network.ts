@@ -20,6 +20,7 @@ export interface Weather {
   readonly delay: readonly [number, number];
 }
 
+/** Nothing gets lost, and packets are quick. */
 const FINE: Weather = { loss: 0, duplication: 0, delay: [0.2, 1] };
 const KEY = new Uint8Array(32).fill(7);
 const KEYS = new Map([[1, KEY]]);
@@ -37,8 +38,11 @@ export class Network {
   readonly #cuts: Uint8Array;
   /** By route. */
   readonly #weather: Weather[];
+  readonly #fine: Weather;
 
-  constructor(world: World, chance: Chance) {
+  /** @param fine the weather where nothing is wrong */
+  constructor(world: World, chance: Chance, fine: Weather = FINE) {
+    this.#fine = fine;
     this.#world = world;
     this.#chance = chance;
     const { nodes, volumes } = world.config;
@@ -56,7 +60,7 @@ export class Network {
     };
     const count = this.#machines * this.#machines * this.places.paths;
     this.#cuts = new Uint8Array(count);
-    this.#weather = new Array<Weather>(count).fill(FINE);
+    this.#weather = new Array<Weather>(count).fill(fine);
   }
 
   /** Path that a volume is replicated on. */
@@ -98,14 +102,14 @@ export class Network {
   clear(routes: readonly Route[], weather: Weather): void {
     for (const route of routes) {
       const place = this.#place(route);
-      if (this.#weather[place] === weather) this.#weather[place] = FINE;
+      if (this.#weather[place] === weather) this.#weather[place] = this.#fine;
     }
   }
 
   /** Mends everything, and the weather is fine. */
   heal(): void {
     this.#cuts.fill(0);
-    this.#weather.fill(FINE);
+    this.#weather.fill(this.#fine);
   }
 
   /** Whether nothing is cut, and nothing gets lost. */

@@ -4,12 +4,12 @@ import { statusDocument } from "../../src/agent/status_document.ts";
 import { StatusTable } from "../../src/cli/status_table.ts";
 import type { ClusterRecord, GroupRecord, OperatorCommand } from "../../src/cluster/types.ts";
 import type { Machine } from "../../src/sim/machine.ts";
-import type { Route } from "../../src/sim/network.ts";
 import { createReplica } from "../../src/sim/replica.ts";
+import type { Route } from "../../src/sim/routes.ts";
 import { RequestKind } from "../../src/volume/types.ts";
 import { configure, optionsOf } from "./configuration.ts";
 import { parseDuration } from "./language.ts";
-import { Stage } from "./stage.ts";
+import { Stage, VOLUME } from "./stage.ts";
 
 /** Milliseconds that a client's request is waited for before others go on. */
 const PATIENCE = 100;
@@ -92,7 +92,6 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   heal(stage, words) {
     if (words.length > 0) return stage.network.mend(routesOf(stage, words));
     stage.network.heal();
-    stage.network.weather.delay = [1, 1];
   },
   /** The operator's commands, asked of the first node that runs unless `at=NODE` says where. */
   standby: (stage, words) => ask(stage, words, ([node]) => standby(node, true)),
@@ -107,7 +106,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   /** `disk NODE fails|works|replaced`, `disk NODE slow 300ms` */
   disk(stage, [node = "", what, latency = ""]) {
     const machine = stage.machine(node);
-    const disk = machine.disk!;
+    const disk = machine.disks.get(VOLUME)!;
     switch (what) {
       case "fails":
         disk.failing = 5;
@@ -120,7 +119,17 @@ const COMMANDS: Readonly<Record<string, Command>> = {
         disk.latency = [parseDuration(latency), parseDuration(latency)];
         return;
       case "replaced":
-        machine.disk = createReplica(stage.options, node, ++machine.disks, stage.chance);
+        machine.disks.set(
+          VOLUME,
+          createReplica(
+            stage.config.volumes.find(({ name }) => name === VOLUME)!,
+            node,
+            ++machine.diskCount,
+            true,
+            disk.volatileCache,
+            stage.chance,
+          ),
+        );
         return;
       default:
         throw new Error(`disk: ${what} is none of fails, works, slow, replaced`);
@@ -168,16 +177,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 function routesOf(stage: Stage, words: readonly string[]): Route[] {
   const { names, options } = optionsOf(words);
   const link = options.get("link");
-  const path = link === "replication" ? stage.network.replicationPath : Number(link ?? -1);
-  const indexOf = (name: string) => stage.machine(name).index;
-  const [first = "", second] = names;
-  const [source = "", target] = first.split(">");
-  return stage.network.routes((route) => {
-    if (path >= 0 && route.path !== path) return false;
-    if (target !== undefined) return route.from === indexOf(source) && route.to === indexOf(target);
-    const touches = (name: string) => [route.from, route.to].includes(indexOf(name));
-    return touches(first) && (second === undefined || touches(second));
-  });
+  const path = link === undefined ? "" : link === "replication" ? "/r" : `/${link}`;
+  const [first = "", second = "*"] = names;
+  return stage.network.routes([`${first.includes(">") ? first : `${first}-${second}`}${path}`]);
 }
 
 function standby(node = "", on: boolean): OperatorCommand {
@@ -205,10 +207,12 @@ function ask(
 
 function request(stage: Stage, kind: RequestKind, words: readonly string[]): void {
   const { names, options } = optionsOf(words);
-  const { history } = stage;
+  const history = stage.history(VOLUME);
   const block = Number(names[0] ?? 0);
   const at = options.get("at");
-  const plane = at === undefined ? stage.serving() : stage.machine(at).agent?.volume?.plane;
+  const plane = at === undefined
+    ? stage.serving()
+    : stage.machine(at).agent?.volumes.get(VOLUME)?.plane;
   if (!plane) return stage.line("clients", "", "no volume is served");
   const what = kind === RequestKind.Write ? "write" : kind === RequestKind.Read ? "read" : "flush";
   const value = what === "write" ? history.nextValue() : 0;
@@ -245,7 +249,7 @@ function status(stage: Stage, machine: Machine): void {
     stage.config,
     agent.state,
     machine.now,
-    { report: () => agent.volume?.plane?.state ?? null, failure: () => null },
+    { report: () => agent.volumes.get(VOLUME)?.plane?.state ?? null, failure: () => null },
     { resources: (group) => agent.groups.get(group)?.resources() ?? null },
     { bound: () => true },
   );

@@ -27,7 +27,7 @@ function performAll(pieces: readonly Piece[]): Piece[] {
       throw new Error(`line ${piece.line}: ${piece.command}`, { cause: error });
     }
   });
-  stage!.history.check();
+  for (const history of stage!.histories.values()) history.check();
   return result;
 }
 

@@ -6,9 +6,9 @@
 import type { Note } from "../../src/cluster/types.ts";
 import type { Config } from "../../src/config/types.ts";
 import { Chance } from "../../src/sim/chance.ts";
-import { GROUP } from "../../src/sim/configuration.ts";
 import type { DataPlane } from "../../src/sim/data_plane.ts";
 import { History } from "../../src/sim/history.ts";
+import type { Disk } from "../../src/sim/disk.ts";
 import { Machine } from "../../src/sim/machine.ts";
 import { Network } from "../../src/sim/network.ts";
 import { drawOptions, type Options } from "../../src/sim/options.ts";
@@ -53,6 +53,8 @@ class Lines {
   }
 }
 
+/** The volume that clients ask. */
+export const VOLUME = "data";
 const LEVELS: readonly Note["level"][] = ["debug", "info", "warning", "error"];
 const RULE_WIDTH = 16;
 
@@ -78,14 +80,20 @@ export class Stage extends World {
   constructor(config: Config, extra: Partial<Options> = {}) {
     const options = optionsFor(config, extra);
     super(options, config, new Middle(), null);
-    this.network = new Network(this, this.chance);
-    this.network.weather.delay = [1, 1];
-    this.history = new History(options.volatileCache ? "power" : "nothing");
+    this.network = new Network(this, this.chance, { loss: 0, duplication: 0, delay: [1, 1] });
+    for (const { name } of config.volumes) {
+      this.histories.set(name, new History(options.volatileCache ? "power" : "nothing"));
+    }
     this.registers = new RegisterWatch(config.nodes.length);
     config.nodes.forEach(({ name }, index) => {
-      const replica = config.volumes[0]?.replicas.some(({ node }) => node === name) ?? false;
-      const disk = replica ? createReplica(options, name, 1, this.chance) : null;
-      this.machines.push(new Machine(this, index, 1, disk));
+      const disks = new Map<string, Disk>();
+      for (const volume of config.volumes) {
+        if (!volume.replicas.some(({ node }) => node === name)) continue;
+        const { volatileCache } = options;
+        const disk = createReplica(volume, name, disks.size + 1, false, volatileCache, this.chance);
+        disks.set(volume.name, disk);
+      }
+      this.machines.push(new Machine(this, index, 1, disks));
     });
     this.#width = Math.max("clients".length, ...config.nodes.map(({ name }) => name.length));
     for (const { name } of config.groups) this.#answers.set(name, { where: "", silentSince: 0 });
@@ -154,9 +162,9 @@ export class Stage extends World {
 
   /** The volume that clients are served by: where the address is, or where it was; null: none is. */
   serving(): DataPlane | null {
-    const planes = this.machines.flatMap(({ agent }) => agent?.volume?.plane ?? [])
+    const planes = this.machines.flatMap(({ agent }) => agent?.volumes.get(VOLUME)?.plane ?? [])
       .filter(({ serving }) => serving);
-    return planes.find(({ machine }) => machine.holdsAddress(GROUP)) ?? planes[0] ?? null;
+    return planes.find(({ machine }) => machine.holdsAddress("web")) ?? planes[0] ?? null;
   }
 
   /** Shows what was seen since the last time. */
