@@ -7,8 +7,8 @@
  */
 
 if ("WorkerGlobalScope" in globalThis) {
-  const { serveDataPlane } = await import("./src/agent/dataplane/worker.ts");
-  serveDataPlane();
+  const { serveAsWorker } = await import("./src/agent/worker.ts");
+  await serveAsWorker();
 } else {
   const { runCli } = await import("./src/cli/cli.ts");
   Deno.exit(await runCli(Deno.args));

@@ -7,8 +7,9 @@ import type { ClusterState } from "../cluster/cluster.ts";
 import type { GroupRecord, NodeState } from "../cluster/types.ts";
 import { type ClusterView, type GroupView, view } from "../cluster/view.ts";
 import type { Config, VolumeConfig } from "../config/types.ts";
-import type { GroupStatus, StatusDocument, VolumeStatus } from "../status/types.ts";
+import type { GroupStatus, LatencyStatus, StatusDocument, VolumeStatus } from "../status/types.ts";
 import type { ConnectionState, VolumeReport } from "../volume/types.ts";
+import { type IoSnapshot, quantile } from "./dataplane/io_stats.ts";
 import type { Groups } from "./groups.ts";
 import type { Links } from "./links.ts";
 import type { Volumes } from "./volumes.ts";
@@ -27,7 +28,7 @@ export function statusDocument(
   config: Config,
   state: ClusterState,
   now: number,
-  volumes: Pick<Volumes, "report" | "failure">,
+  volumes: Pick<Volumes, "report" | "failure"> & Partial<Pick<Volumes, "stats">>,
   groups: Pick<Groups, "resources">,
   own: Pick<Links, "bound">,
 ): StatusDocument {
@@ -50,9 +51,13 @@ export function statusDocument(
       })),
     })),
     groups: seen.groups.map((group) => groupStatus(group, config, groups)),
-    volumes: config.volumes.map((volume) =>
-      volumeStatus(volume, config, seen, volumes.report(volume.name), volumes.failure(volume.name))
-    ),
+    volumes: config.volumes.map((volume) => {
+      const { name } = volume;
+      return {
+        ...volumeStatus(volume, config, seen, volumes.report(name), volumes.failure(name)),
+        ...ioStatus(volumes.stats?.(name) ?? null),
+      };
+    }),
     frames: seen.frames,
   };
 }
@@ -121,6 +126,29 @@ function volumeStatus(
     peers: report.peers,
     frozen: report.frozen,
   };
+}
+
+function ioStatus(stats: IoSnapshot | null): Pick<VolumeStatus, "clients" | "io"> {
+  if (stats === null) return {};
+  const latency = (histogram: readonly number[]): LatencyStatus => ({
+    count: histogram.reduce((sum, count) => sum + count, 0),
+    p50: quantile(histogram, 0.5),
+    p99: quantile(histogram, 0.99),
+    histogram,
+  });
+  const io = Object.entries(stats.requests).map(([kind, { microseconds, ...counts }]) => {
+    const { total, queue, disk, replica } = microseconds;
+    return [kind, {
+      ...counts,
+      latency: {
+        total: latency(total),
+        queue: latency(queue),
+        disk: latency(disk),
+        replica: latency(replica),
+      },
+    }];
+  });
+  return { clients: stats.clients, io: Object.fromEntries(io) };
 }
 
 function recordOf(volume: string, config: Config, seen: ClusterView): GroupRecord | null {

@@ -11,6 +11,9 @@ import type { Config, VolumeConfig } from "../config/types.ts";
 import type { Health } from "../resource/kind.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../volume/types.ts";
 import { VolumeWorker } from "./dataplane/handle.ts";
+import type { IoSnapshot } from "./dataplane/io_stats.ts";
+import { ExportSockets } from "./export_sockets.ts";
+import { TlsRelay } from "./tls_relay.ts";
 import type { ClusterKeys } from "../config/key_file.ts";
 
 /** How often a volume that could not be opened is tried again, in milliseconds. */
@@ -56,14 +59,23 @@ export class Volumes {
   readonly #init: VolumesInit;
   readonly #events: VolumeEvents;
   readonly #managed = new Map<string, Managed>();
+  readonly #sockets: ExportSockets;
+  readonly #tls: TlsRelay;
   #closing = false;
 
   /** Starts a Worker for each volume that has a replica on this node. */
   constructor(init: VolumesInit, events: VolumeEvents) {
     this.#init = init;
     this.#events = events;
-    for (const config of init.config.volumes) {
-      if (!config.replicas.some((replica) => replica.node === init.node)) continue;
+    const own = init.config.volumes.filter(({ replicas }) =>
+      replicas.some((replica) => replica.node === init.node)
+    );
+    const note = (level: Note["level"], rule: string, text: string) =>
+      events.note({ level, rule, node: init.node, text, known: {} });
+    this.#sockets = new ExportSockets(own, note);
+    this.#tls = new TlsRelay(note);
+    if (own.some((volume) => volume.export.tcp?.tls)) this.#tls.start();
+    for (const config of own) {
       const managed: Managed = {
         config,
         worker: null,
@@ -87,6 +99,11 @@ export class Volumes {
   /** Why a volume has no running Worker; null when it has one. */
   failure(volume: string): string | null {
     return this.#managed.get(volume)?.failure ?? null;
+  }
+
+  /** Counters and latencies of a volume's I/O here since its Worker started; null without one. */
+  stats(volume: string): IoSnapshot | null {
+    return this.#managed.get(volume)?.worker?.stats() ?? null;
   }
 
   /** Passes an order on. A volume without a Worker has nobody to obey it. */
@@ -152,13 +169,30 @@ export class Volumes {
       if (managed.timer !== null) clearTimeout(managed.timer);
       await managed.worker?.close();
     }));
+    this.#sockets.close();
+    this.#tls.close();
   }
 
   #open(managed: Managed): void {
     managed.timer = null;
     const { config, node, keys, bootId } = this.#init;
-    const worker = VolumeWorker.start({ config, volume: managed.config, node, keys, bootId });
+    const { name, export: { tcp } } = managed.config;
+    const shared = this.#sockets.shared(name);
+    const worker = VolumeWorker.start({
+      config,
+      volume: managed.config,
+      node,
+      keys,
+      bootId,
+      shared,
+    });
     managed.worker = worker;
+    worker.onServing = (entry) => this.#sockets.serving(name, worker, entry);
+    worker.onPass = (client) => this.#sockets.pass(client);
+    if (tcp?.tls) {
+      const { tls } = tcp;
+      worker.onTls = (fd, plain) => this.#tls.begin(fd, plain, tls);
+    }
     worker.onReport = (report) => {
       managed.report = report;
       if (managed.failure !== null) {
@@ -188,6 +222,7 @@ export class Volumes {
   }
 
   #failed(managed: Managed, reason: string): void {
+    if (managed.worker !== null) this.#sockets.serving(managed.config.name, managed.worker, null);
     managed.worker = null;
     if (this.#closing) return;
     const error = new Error(`volume ${managed.config.name}: ${reason}`);

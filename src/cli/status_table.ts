@@ -93,6 +93,15 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }
 
+/** `< 64 µs`, `< 8.2 ms`, `< 2.1 s`: the upper end of a bucket of a histogram. */
+export function formatMicroseconds(microseconds: number): string {
+  if (microseconds < 1000) return `< ${microseconds} µs`;
+  const [value, unit] = microseconds < 1e6
+    ? [microseconds / 1000, "ms"]
+    : [microseconds / 1e6, "s"];
+  return `< ${value.toFixed(value < 10 ? 1 : 0)} ${unit}`;
+}
+
 function section(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
   return rows.length === 0 ? [] : ["", ...formatTable(header, rows)];
 }

@@ -17,7 +17,8 @@ import { AgentUnreachable, request } from "../status/client.ts";
 import type { StatusDocument, VolumeStatus } from "../status/types.ts";
 import { CommandError, defineCommand, EXIT } from "./command.ts";
 import { type GlobalOptions, localNode, openConfig } from "./options.ts";
-import { formatTable, printError, printLine } from "./output.ts";
+import { count, formatTable, printError, printLine } from "./output.ts";
+import { formatBytes, formatMicroseconds } from "./status_table.ts";
 
 /** The command `volume create`. */
 export const volumeCreateCommand = defineCommand(
@@ -151,6 +152,32 @@ function printVolumes(volumes: readonly VolumeStatus[], json: boolean): void {
   ]);
   const header = ["VOLUME", "ROLE", "DISK", "CONNECTION", "PEERS", "UP TO DATE"];
   for (const line of formatTable(header, rows)) printLine(line);
+  for (const volume of volumes) {
+    for (const line of ioLines(volume)) printLine(line);
+  }
+}
+
+/** What clients have asked for, and how long it took; nothing before the first request. */
+function ioLines({ name, clients, io }: VolumeStatus): string[] {
+  const used = Object.entries(io ?? {}).filter(([, { requests }]) => requests > 0);
+  if (used.length === 0) return [];
+  const rows = used.map(([kind, { requests, errors, bytes, latency }]) => [
+    kind,
+    String(requests),
+    String(errors),
+    kind === "flush" ? "-" : formatBytes(bytes),
+    ...[latency.total, latency.queue, latency.disk, latency.replica].map(({ p50, p99 }) =>
+      p50 === null || p99 === null ? "-" : `${formatMicroseconds(p50)}, ${formatMicroseconds(p99)}`
+    ),
+  ]);
+  const header = ["REQUEST", "COUNT", "ERRORS", "BYTES", "TOTAL", "QUEUE", "DISK", "REPLICA"];
+  return [
+    "",
+    `volume ${name}: ${
+      count(clients ?? 0, "NBD client")
+    }; latencies up to which 50 and 99 of 100 took`,
+    ...formatTable(header, rows),
+  ];
 }
 
 function offline(volumes: readonly VolumeConfig[], node: string, json: boolean): number {

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { IpNetwork } from "./types.ts";
+
 /** An IP address. */
 export interface IpAddress {
   readonly family: 4 | 6;
@@ -40,8 +42,11 @@ export function parseIp(text: string): IpAddress | undefined {
     : { family: 6, bytes, text: formatV6(bytes) };
 }
 
-/** Reads `HOST:PORT`, HOST being an IPv4 address or an IPv6 address in brackets. */
-export function parseEndpoint(text: string): Read<Endpoint> {
+/**
+ * Reads `HOST:PORT`, HOST being an IPv4 address or an IPv6 address in brackets. `any`: may it be the
+ * unspecified address, which stands for all addresses of a node?
+ */
+export function parseEndpoint(text: string, { any = false } = {}): Read<Endpoint> {
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):(\d{1,5})$/.exec(text);
   if (match === null) {
     const hint = parseIp(text)?.family === 6
@@ -60,12 +65,59 @@ export function parseEndpoint(text: string): Read<Endpoint> {
   }
   const port = Number(portText);
   if (port < 1 || port > 65535) return { error: `port ${portText} is not between 1 and 65535` };
-  const unusable = whyNoHost(ip);
+  const unusable = any && isUnspecified(ip) ? undefined : whyNoHost(ip);
   if (unusable !== undefined) {
     return { error: `${ip.text} ${unusable}; write the node's own address` };
   }
   const canonical = ip.family === 4 ? `${ip.text}:${port}` : `[${ip.text}]:${port}`;
   return { value: { ip, port, text: canonical } };
+}
+
+/** Reads `NETWORK/PREFIX`, or a single address, which is a network of its own. */
+export function parseNetwork(text: string): Read<IpNetwork> {
+  const slash = text.indexOf("/");
+  const ip = parseIp(slash < 0 ? text : text.slice(0, slash));
+  if (ip === undefined) {
+    return { error: `${quote(text)} is not NETWORK/PREFIX; write for example 192.0.2.0/24` };
+  }
+  const bits = ip.bytes.length * 8;
+  if (slash < 0) return { value: { bytes: ip.bytes, prefix: bits } };
+  const prefixText = text.slice(slash + 1);
+  const prefix = /^\d{1,3}$/.test(prefixText) ? Number(prefixText) : NaN;
+  if (!(prefix >= 0 && prefix <= bits)) {
+    return {
+      error: `prefix length ${quote(prefixText)} is not between 0 and ${bits} (IPv${ip.family})`,
+    };
+  }
+  const network = networkBytes(ip.bytes, prefix);
+  if (network.some((byte, index) => byte !== ip.bytes[index])) {
+    const whole = ip.family === 4 ? network.join(".") : formatV6(network);
+    return { error: `${quote(text)} names a host in the network; write ${whole}/${prefix}` };
+  }
+  return { value: { bytes: network, prefix } };
+}
+
+/** Is this address, 4 or 16 bytes, in the network? */
+export function inNetwork(bytes: readonly number[], network: IpNetwork): boolean {
+  if (bytes.length !== network.bytes.length) return false;
+  const masked = networkBytes(bytes, network.prefix);
+  return masked.every((byte, index) => byte === network.bytes[index]);
+}
+
+/** Is it an address that only this machine itself can reach: 127.0.0.0/8 or ::1? */
+export function isLoopback(ip: IpAddress): boolean {
+  return ip.family === 4 ? ip.bytes[0] === 127 : ip.text === "::1";
+}
+
+function isUnspecified(ip: IpAddress): boolean {
+  return ip.bytes.every((byte) => byte === 0);
+}
+
+function networkBytes(bytes: readonly number[], prefix: number): number[] {
+  return bytes.map((byte, index) => {
+    const bits = Math.min(8, Math.max(0, prefix - index * 8));
+    return byte & (0xff << (8 - bits)) & 0xff;
+  });
 }
 
 /** Reads `ADDRESS/PREFIX` of a host, so not the address of the network or its broadcast. */
@@ -95,7 +147,7 @@ export function parsePrefix(text: string): Read<IpPrefix> {
 /** Why no host can own this address anywhere, or nothing. */
 export function whyNoHost(ip: IpAddress): string | undefined {
   const [first = 0, second = 0] = ip.bytes;
-  if (ip.bytes.every((byte) => byte === 0)) return "is the unspecified address";
+  if (isUnspecified(ip)) return "is the unspecified address";
   if (ip.bytes.every((byte) => byte === 255)) return "is the broadcast address";
   if (ip.family === 4) {
     if (first === 0) return "is in 0.0.0.0/8, which no host can have";

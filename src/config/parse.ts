@@ -58,6 +58,7 @@ export function parseConfig(
       claims,
       problems,
       deadtime: written?.deadtime,
+      sockets: new Map(),
       runtime: pathsConfig.runtime,
     });
     const groups = readGroups(reader.optional("groups", table)?.value, {

@@ -83,6 +83,11 @@ export interface VolumeConfig {
   readonly io: "direct" | "buffered";
   /** A replica that does not answer for so long is treated as lost; milliseconds, default 2 × deadtime. */
   readonly timeout: number;
+  /**
+   * A volume that has been frozen for so long answers its clients with errors until it thaws;
+   * milliseconds, default one minute or, if that is longer, 10 × deadtime.
+   */
+  readonly freezeLimit: number;
   /** Activity-log extents of 4 MiB; `auto` sizes it from the volume. */
   readonly alExtents: number | "auto";
   /** One or two, in file order. */
@@ -91,9 +96,42 @@ export interface VolumeConfig {
 
 /** Where the volume is served on the Primary. */
 export interface ExportConfig {
-  /** As written, e.g. `unix:/run/bascule/data.sock`. */
+  /** As written, e.g. `unix:/run/bascule/data.sock` or `tcp://192.0.2.3:10809`. */
   readonly address: string;
+  /** Path of the unix socket; empty for TCP. */
   readonly path: string;
+  /** Over TCP in place of a unix socket. */
+  readonly tcp?: TcpExportConfig;
+  /** Clients at a time; default {@link DEFAULT_CONNECTIONS}. */
+  readonly connections?: number;
+}
+
+/** Clients that an export takes at a time, if nothing else is said. */
+export const DEFAULT_CONNECTIONS = 64;
+
+/** An export over TCP. */
+export interface TcpExportConfig {
+  /** An address of the nodes or of the group; the unspecified address stands for all. */
+  readonly host: string;
+  readonly port: number;
+  /** null: in the clear. */
+  readonly tls: TlsConfig | null;
+  /** Clients come from one of these networks. Empty: from anywhere. */
+  readonly allow: readonly IpNetwork[];
+}
+
+/** A network: the addresses that agree with `bytes` in their first `prefix` bits. */
+export interface IpNetwork {
+  /** 4 or 16, network order. */
+  readonly bytes: readonly number[];
+  readonly prefix: number;
+}
+
+/** Files in PEM. */
+export interface TlsConfig {
+  /** Of this server, with the intermediate ones. */
+  readonly certificate: string;
+  readonly key: string;
 }
 
 /** `[volumes.NAME.replicas]`. */

@@ -5,7 +5,7 @@
  */
 
 import { type Endpoint, parseEndpoint } from "./address.ts";
-import type { Claims } from "./claims.ts";
+import { type ExportContext, readExport } from "./exports.ts";
 import { checkPlainName } from "./names.ts";
 import type { NodeSet } from "./nodes.ts";
 import type { Place, Problems } from "./problem.ts";
@@ -16,18 +16,16 @@ import {
   duration,
   fail,
   integer,
-  normalPath,
   type Reader,
   readTable,
   size,
   table,
   type TableReader,
   text,
-  whyNotAbsolute,
 } from "./schema.ts";
 import { didYouMean } from "./suggest.ts";
 import type { TomlEntry, TomlTable } from "./toml.ts";
-import type { ExportConfig, ReplicaConfig, VolumeConfig } from "./types.ts";
+import type { ReplicaConfig, VolumeConfig } from "./types.ts";
 import { formatSize } from "./units.ts";
 
 /** Bytes of one bit in the dirty bitmap, hence the unit of a volume's size. */
@@ -35,8 +33,6 @@ const BLOCK = 4096;
 /** Block numbers of the replica's metadata have 32 bits. */
 const MAX_SIZE = 16 * 2 ** 40;
 const MAX_REPLICAS = 2;
-/** `sockaddr_un.sun_path` holds 108 bytes, one of them NUL: unix(7). */
-const MAX_SOCKET_PATH = 107;
 /** What DRBD allows, too: fewer extents thrash, more do not fit the ring. */
 const AL_EXTENTS = { least: 67, most: 65534 };
 
@@ -57,15 +53,14 @@ export interface VolumeDeclaration {
 }
 
 /** What volumes are checked against. */
-export interface VolumeContext {
+export interface VolumeContext extends ExportContext {
   readonly nodes: NodeSet;
-  readonly claims: Claims;
-  readonly problems: Problems;
   /** Milliseconds; nothing if the file has no usable deadtime. */
   readonly deadtime: number | undefined;
-  /** Where exports go by default. */
-  readonly runtime: string;
 }
+
+/** Default of `freeze_limit`, in milliseconds, unless deadtime is long. */
+const FREEZE_LIMIT = 60_000;
 
 /** Reads all volumes and checks them against nodes and each other. */
 export function readVolumes(volumes: TomlTable | undefined, context: VolumeContext): VolumeSet {
@@ -92,16 +87,13 @@ function readVolume(
   return readTable(body, problems, (reader) => {
     const bytes = reader.required("size", volumeSize, `"20GiB"`);
     const protocol = reader.optional("protocol", choice(["A", "B", "C"]));
-    const written = reader.optional("export", socketAddress);
     const defaultExport = !body.entries.has("export");
-    const socket = defaultExport && named ? defaultSocket(name, entry.at, context) : written?.value;
-    if (socket !== undefined) {
-      context.claims.claim(`socket ${socket.path}`, written?.at ?? entry.at, problems);
-    }
+    const socket = readExport(reader, named ? name : undefined, entry.at, context);
     const afterPowerLoss = reader.optional("after_power_loss", choice(["wait", "go"]));
     const soleBoot = reader.optional("sole_boot", boolean);
     const io = reader.optional("io", choice(["buffered", "direct"]));
     const timeout = reader.optional("timeout", duration());
+    const freezeLimit = reader.optional("freeze_limit", duration(2 * (context.deadtime ?? 0)));
     const alExtents = reader.optional("al_extents", activityLogExtents);
     reader.refused(
       "device",
@@ -122,6 +114,7 @@ function readVolume(
       soleBoot: soleBoot?.value ?? false,
       io: io?.value ?? "buffered",
       timeout: timeout?.value ?? 2 * (context.deadtime ?? 0),
+      freezeLimit: freezeLimit?.value ?? Math.max(FREEZE_LIMIT, 10 * (context.deadtime ?? 0)),
       alExtents: alExtents?.value ?? "auto",
       replicas: replicas.replicas,
     };
@@ -152,39 +145,6 @@ const activityLogExtents: Reader<number | "auto"> = (value, problems) => {
   const word = JSON.stringify(value.value);
   return fail(value, `${word} is not "auto" or a number from ${least} to ${most}`, problems);
 };
-
-const socketAddress: Reader<ExportConfig> = (value, problems) => {
-  const address = text(value, problems);
-  if (address === undefined) return undefined;
-  if (!address.startsWith("unix:")) {
-    return fail(
-      value,
-      `${
-        JSON.stringify(address)
-      } is not a unix socket, and this version exports on nothing else; ` +
-        "write unix:/run/bascule/NAME.sock",
-      problems,
-    );
-  }
-  const path = address.slice("unix:".length);
-  const why = whyNotAbsolute(path) ?? whyTooLong(path);
-  return why === undefined ? { address, path: normalPath(path) } : fail(value, why, problems);
-};
-
-function defaultSocket(name: string, at: Place, context: VolumeContext): ExportConfig | undefined {
-  const path = normalPath(`${context.runtime}/${name}.sock`);
-  const why = whyTooLong(path);
-  if (why === undefined) return { address: `unix:${path}`, path };
-  context.problems.error(at, why);
-  return undefined;
-}
-
-function whyTooLong(path: string): string | undefined {
-  const length = new TextEncoder().encode(path).length;
-  if (length <= MAX_SOCKET_PATH) return undefined;
-  return `socket path ${path} has ${length} bytes and the system allows ${MAX_SOCKET_PATH}; ` +
-    "choose a shorter one";
-}
 
 function readReplicas(
   section: TomlTable,

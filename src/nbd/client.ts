@@ -2,8 +2,10 @@
 import { Reader } from "./bytes.ts";
 import { ClientHandshake, type NbdClientOptions, type NbdExportInfo } from "./client_handshake.ts";
 import {
+  EXTENDED_REQUEST_BYTES,
   MAX_EXTENTS,
   NBD_CMD,
+  NBD_CMD_FLAG,
   NBD_MAGIC,
   NBD_REPLY_FLAG_DONE,
   NBD_REPLY_TYPE,
@@ -11,7 +13,7 @@ import {
 } from "./constants.ts";
 import { NBD_ERROR } from "./errors.ts";
 import { Gatherer } from "./gatherer.ts";
-import { encodeRequest } from "./requests.ts";
+import { encodeExtendedRequest, encodeRequest } from "./requests.ts";
 
 /** What an {@link NbdClient} calls, synchronously, from its constructor, `consume` and `submit`. */
 export interface NbdClientEvents {
@@ -78,7 +80,7 @@ interface Pending extends NbdPending {
 const NO_BYTES = new Uint8Array(0);
 
 /** Longest payload of a chunk other than data: a block status of the most extents allowed. */
-const MAX_CHUNK = 4 + 8 * MAX_EXTENTS;
+const MAX_CHUNK = 8 + 16 * MAX_EXTENTS;
 
 /**
  * A pure state machine: feed it what the socket brings, send what it says. Any number of requests
@@ -156,10 +158,17 @@ export class NbdClient {
     flags: number,
     { cookie, offset, length }: Pick<NbdPending, "cookie" | "offset" | "length">,
   ): void {
-    const header = new Uint8Array(REQUEST_BYTES);
     const cookieHi = Math.floor(cookie / 0x1_0000_0000);
     const fields = { type, flags, cookieHi, cookieLo: cookie >>> 0, offset, length };
-    encodeRequest(new DataView(header.buffer), 0, fields);
+    const extended = this.#info?.extended === true;
+    const header = new Uint8Array(extended ? EXTENDED_REQUEST_BYTES : REQUEST_BYTES);
+    const view = new DataView(header.buffer);
+    if (extended) {
+      const payload = type === NBD_CMD.WRITE ? NBD_CMD_FLAG.PAYLOAD_LEN : 0;
+      encodeExtendedRequest(view, 0, { ...fields, flags: flags | payload });
+    } else {
+      encodeRequest(view, 0, fields);
+    }
     this.#events.send(header);
   }
 
@@ -169,7 +178,10 @@ export class NbdClient {
 
   #reply(header: Reader): void {
     const magic = header.uint32();
-    if (magic === NBD_MAGIC.SIMPLE_REPLY) {
+    if (this.#info!.extended) {
+      if (magic !== NBD_MAGIC.EXTENDED_REPLY) this.#badMagic(magic);
+      else this.#extendedReply(header);
+    } else if (magic === NBD_MAGIC.SIMPLE_REPLY) {
       const error = header.uint32();
       this.#withPending(header.uint64(), (pending) => this.#simpleReply(pending, error));
     } else if (magic === NBD_MAGIC.STRUCTURED_REPLY && this.#info!.structured) {
@@ -182,8 +194,24 @@ export class NbdClient {
         });
       });
     } else {
-      this.#fail(`a reply begins with 0x${magic.toString(16)}`);
+      this.#badMagic(magic);
     }
+  }
+
+  #badMagic(magic: number): void {
+    this.#fail(`a reply begins with 0x${magic.toString(16)}`);
+  }
+
+  #extendedReply(header: Reader): void {
+    const done = (header.uint16() & NBD_REPLY_FLAG_DONE) !== 0;
+    const type = header.uint16();
+    this.#withPending(header.uint64(), (pending) => {
+      this.#gatherer.expect(new Uint8Array(16), (bytes) => {
+        const rest = new Reader(bytes);
+        if (rest.uint64() !== pending.offset) return this.#fail("a reply of another offset");
+        this.#chunk(pending, type, rest.uint64(), done);
+      });
+    });
   }
 
   #withPending(cookie: number, then: (pending: Pending) => void): void {
@@ -240,7 +268,9 @@ export class NbdClient {
         return this.#range(pending, offset, length)?.fill(0) !== undefined;
       }
       case NBD_REPLY_TYPE.BLOCK_STATUS:
-        return this.#blockStatus(pending, payload);
+        return !this.#info!.extended && this.#blockStatus(pending, payload);
+      case NBD_REPLY_TYPE.BLOCK_STATUS_EXT:
+        return this.#info!.extended && this.#extendedBlockStatus(pending, payload);
       default:
         return type >= 0x8000 && this.#errorChunk(pending, payload);
     }
@@ -255,6 +285,21 @@ export class NbdClient {
       const length = payload.uint32();
       if (length === 0) return false;
       pending.extents.push({ context, offset, length, flags: payload.uint32() });
+      offset += length;
+    }
+    return true;
+  }
+
+  #extendedBlockStatus(pending: Pending, payload: Reader): boolean {
+    const context = this.#info!.contexts.get(payload.uint32());
+    const count = payload.uint32();
+    if (pending.type !== NBD_CMD.BLOCK_STATUS || context === undefined) return false;
+    if (count === 0 || payload.left !== 16 * count) return false;
+    let offset = pending.offset;
+    for (let i = 0; i < count; i++) {
+      const length = payload.uint64();
+      if (length === 0) return false;
+      pending.extents.push({ context, offset, length, flags: payload.uint64() });
       offset += length;
     }
     return true;

@@ -16,6 +16,8 @@ export interface NbdClientOptions {
   readonly exportName: string;
   /** Ask for structured replies; default true. */
   readonly structured?: boolean;
+  /** Ask for extended headers, and make do with structured replies; default false. */
+  readonly extended?: boolean;
   /** Metadata contexts to select, e.g. `base:allocation`; default none. */
   readonly contexts?: readonly string[];
   /** Default `go`, which falls back to EXPORT_NAME with servers that do not know GO. */
@@ -28,7 +30,9 @@ export interface NbdExportInfo {
   readonly size: number;
   /** Transmission flags. */
   readonly flags: number;
+  /** Replies come in chunks, structured or extended. */
   readonly structured: boolean;
+  readonly extended: boolean;
   /** Names of the selected metadata contexts by their ID. */
   readonly contexts: ReadonlyMap<number, string>;
   /** The server's block sizes, or the protocol's defaults. */
@@ -60,6 +64,7 @@ export class ClientHandshake {
   #noZeroes = false;
   #option = 0;
   #structured = false;
+  #extended = false;
   readonly #contexts = new Map<number, string>();
   #size: number | undefined;
   #flags = 0;
@@ -83,6 +88,7 @@ export class ClientHandshake {
     this.#events.send(new Writer().uint32(flags).take());
     const fixed = (flags & NBD_HANDSHAKE_FLAG.FIXED_NEWSTYLE) !== 0;
     if (!fixed) this.#askExportName();
+    else if (this.#options.extended === true) this.#ask(NBD_OPT.EXTENDED_HEADERS, new Writer());
     else if (this.#options.structured ?? true) this.#ask(NBD_OPT.STRUCTURED_REPLY, new Writer());
     else this.#askExport();
   }
@@ -172,8 +178,10 @@ export class ClientHandshake {
 
   #granted(): void {
     switch (this.#option) {
+      case NBD_OPT.EXTENDED_HEADERS:
       case NBD_OPT.STRUCTURED_REPLY: {
         this.#structured = true;
+        this.#extended = this.#option === NBD_OPT.EXTENDED_HEADERS;
         const contexts = this.#options.contexts ?? [];
         return contexts.length > 0 ? this.#askContexts(contexts) : this.#askExport();
       }
@@ -186,6 +194,8 @@ export class ClientHandshake {
 
   #refused(type: number, data: Uint8Array): void {
     switch (this.#option) {
+      case NBD_OPT.EXTENDED_HEADERS:
+        return this.#ask(NBD_OPT.STRUCTURED_REPLY, new Writer());
       case NBD_OPT.STRUCTURED_REPLY:
         return this.#askExport();
       case NBD_OPT.SET_META_CONTEXT:
@@ -207,6 +217,7 @@ export class ClientHandshake {
       size,
       flags: this.#flags,
       structured: this.#structured,
+      extended: this.#extended,
       contexts: this.#contexts,
       ...this.#blocks,
     });

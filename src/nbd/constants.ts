@@ -6,8 +6,10 @@ export const NBD_MAGIC = {
   IHAVEOPT: [0x49484156, 0x454f5054],
   OPTION_REPLY: [0x0003e889, 0x045565a9],
   REQUEST: 0x25609513,
+  EXTENDED_REQUEST: 0x21e41c71,
   SIMPLE_REPLY: 0x67446698,
   STRUCTURED_REPLY: 0x668e33ef,
+  EXTENDED_REPLY: 0x6e8a278c,
 } as const;
 
 /** Handshake flags of the server and, bit for bit, client flags (`NBD_FLAG_C_…`). */
@@ -29,6 +31,7 @@ export const NBD_FLAG = {
   CAN_MULTI_CONN: 1 << 8,
   SEND_CACHE: 1 << 10,
   SEND_FAST_ZERO: 1 << 11,
+  BLOCK_STATUS_PAYLOAD: 1 << 12,
 } as const;
 
 /** Option types. */
@@ -60,6 +63,7 @@ export const NBD_REP = {
   ERR_SHUTDOWN: 0x80000007,
   ERR_BLOCK_SIZE_REQD: 0x80000008,
   ERR_TOO_BIG: 0x80000009,
+  ERR_EXT_HEADER_REQD: 0x8000000a,
 } as const;
 
 /** Information types of `NBD_OPT_INFO` and `NBD_OPT_GO`. */
@@ -89,6 +93,8 @@ export const NBD_CMD_FLAG = {
   DF: 1 << 2,
   REQ_ONE: 1 << 3,
   FAST_ZERO: 1 << 4,
+  /** Extended headers: as many bytes of payload as `length` says follow the header. */
+  PAYLOAD_LEN: 1 << 5,
 } as const;
 
 /** Structured reply flag: last chunk of the reply. */
@@ -100,6 +106,7 @@ export const NBD_REPLY_TYPE = {
   OFFSET_DATA: 1,
   OFFSET_HOLE: 2,
   BLOCK_STATUS: 5,
+  BLOCK_STATUS_EXT: 6,
   ERROR: 0x8001,
   ERROR_OFFSET: 0x8002,
 } as const;
@@ -113,14 +120,39 @@ export const NBD_STATE = {
 /** Name of the one metadata context that the specification itself defines. */
 export const BASE_ALLOCATION = "base:allocation";
 
+/** Status flag of the `x-bascule:dirty` context. */
+export const STATE_DIRTY = 1 << 0;
+
+/**
+ * Name of the context that tells which blocks a peer may lack. The specification keeps namespaces
+ * that begin with `x-` for such ones.
+ */
+export const BASCULE_DIRTY = "x-bascule:dirty";
+
+/** How headers look, by what was negotiated. */
+export const enum HeaderStyle {
+  /** Compact requests, simple replies. */
+  Simple = 0,
+  /** Compact requests, structured replies where data or an error is told. */
+  Structured = 1,
+  /** Extended requests and replies (the EXTENDED_HEADERS extension). */
+  Extended = 2,
+}
+
 /** Bytes of a request header. */
 export const REQUEST_BYTES = 28;
+
+/** Bytes of an extended request header. */
+export const EXTENDED_REQUEST_BYTES = 32;
 
 /** Bytes of a simple reply header. */
 export const SIMPLE_REPLY_BYTES = 16;
 
 /** Bytes of a structured reply chunk's header, payload not counted. */
 export const CHUNK_BYTES = 20;
+
+/** Bytes of an extended reply chunk's header, payload not counted. */
+export const EXTENDED_CHUNK_BYTES = 32;
 
 /** Longest string (export name, message, context name) that the protocol allows, in bytes. */
 export const MAX_STRING = 4096;

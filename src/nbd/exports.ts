@@ -1,6 +1,6 @@
 /** What the server tells clients about an export. */
-import { MAX_PAYLOAD, NBD_FLAG } from "./constants.ts";
-import type { ExportTable, NbdExport } from "./types.ts";
+import { HeaderStyle, MAX_PAYLOAD, NBD_FLAG } from "./constants.ts";
+import type { ExportTable, NbdContext, NbdExport, NbdNegotiated } from "./types.ts";
 
 /**
  * A table of these exports, in this order. The empty name finds the one called so, else a sole
@@ -42,8 +42,12 @@ export function assertExport(entry: NbdExport): void {
   );
 }
 
-/** The transmission flags of an export; `structured`: were structured replies negotiated? */
-export function transmissionFlags(entry: NbdExport, structured: boolean): number {
+/** The transmission flags of an export for a client that negotiated this much. */
+export function transmissionFlags(
+  entry: NbdExport,
+  style: HeaderStyle,
+  contexts: readonly NbdContext[],
+): number {
   const writable = !entry.readOnly;
   return NBD_FLAG.HAS_FLAGS |
     when(entry.readOnly, NBD_FLAG.READ_ONLY) |
@@ -53,9 +57,28 @@ export function transmissionFlags(entry: NbdExport, structured: boolean): number
     when(writable && entry.trim, NBD_FLAG.SEND_TRIM) |
     when(writable && entry.writeZeroes, NBD_FLAG.SEND_WRITE_ZEROES) |
     when(writable && entry.writeZeroes && entry.fastZero, NBD_FLAG.SEND_FAST_ZERO) |
-    when(structured, NBD_FLAG.SEND_DF) |
+    when(style !== HeaderStyle.Simple, NBD_FLAG.SEND_DF) |
+    when(
+      style === HeaderStyle.Extended && contexts.length > 0,
+      NBD_FLAG.BLOCK_STATUS_PAYLOAD,
+    ) |
     when(entry.multiConn, NBD_FLAG.CAN_MULTI_CONN) |
     when(entry.cache, NBD_FLAG.SEND_CACHE);
+}
+
+/** What holds between the server and a client that chose these names of contexts. */
+export function negotiatedWith(
+  entry: NbdExport,
+  style: HeaderStyle,
+  names: readonly string[],
+): NbdNegotiated {
+  const contexts = contextsOf(entry).filter(({ name }) => names.includes(name));
+  return { export: entry, flags: transmissionFlags(entry, style, contexts), style, contexts };
+}
+
+/** The contexts of an export; their IDs are their places, counted from 1. */
+export function contextsOf(entry: NbdExport): readonly NbdContext[] {
+  return entry.contexts.map((name, index) => ({ id: index + 1, name }));
 }
 
 function when(condition: boolean, flag: number): number {

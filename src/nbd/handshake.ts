@@ -1,6 +1,7 @@
 /** The server's side of fixed newstyle negotiation. */
 import { decodeString, Writer } from "./bytes.ts";
 import {
+  HeaderStyle,
   MAX_PAYLOAD,
   MAX_STRING,
   NBD_HANDSHAKE_FLAG,
@@ -19,7 +20,14 @@ import {
   selectContexts,
   serverReply,
 } from "./options.ts";
-import type { ExportTable, NbdContext, NbdExport, NbdLimits, NbdNegotiated } from "./types.ts";
+import {
+  type ExportTable,
+  type NbdContext,
+  type NbdExport,
+  type NbdLimits,
+  type NbdNegotiated,
+  TlsStage,
+} from "./types.ts";
 
 /** Handshake flags that we set; a client may set the same bits and no others. */
 const OFFERED_FLAGS = NBD_HANDSHAKE_FLAG.FIXED_NEWSTYLE | NBD_HANDSHAKE_FLAG.NO_ZEROES;
@@ -33,6 +41,8 @@ const PADDING = 124;
 /** How a handshake ended. */
 export type HandshakeOutcome =
   | { readonly kind: "established"; readonly negotiated: NbdNegotiated }
+  /** STARTTLS was granted. */
+  | { readonly kind: "tls"; readonly clientFlags: number }
   | { readonly kind: "aborted" }
   | { readonly kind: "broken"; readonly reason: string };
 
@@ -46,6 +56,7 @@ interface Selection {
 export class Handshake {
   readonly #exports: ExportTable;
   readonly #limits: NbdLimits;
+  readonly #tls: TlsStage;
   readonly #output = new Writer();
   #outcome: HandshakeOutcome | undefined;
   #stopping = false;
@@ -59,14 +70,20 @@ export class Handshake {
   #option = 0;
   #options = 0;
 
-  #fixedNewstyle = false;
-  #noZeroes = false;
-  #structured = false;
+  #flags = 0;
+  #style = HeaderStyle.Simple;
   #selection: Selection | undefined;
 
-  constructor(exports: ExportTable, limits: NbdLimits) {
+  constructor(exports: ExportTable, limits: NbdLimits, tls: TlsStage) {
     this.#exports = exports;
     this.#limits = limits;
+    this.#tls = tls;
+  }
+
+  /** Goes on after the greeting and these client flags, which an earlier handshake has had. */
+  resume(clientFlags: number): void {
+    this.#flags = clientFlags;
+    this.#expect("header", OPTION_HEADER);
   }
 
   /** How it ended; undefined while it goes on. */
@@ -137,8 +154,7 @@ export class Handshake {
     if ((flags & ~OFFERED_FLAGS) !== 0) {
       return this.#break(`unknown client flags 0x${flags.toString(16)}`);
     }
-    this.#fixedNewstyle = (flags & NBD_HANDSHAKE_FLAG.FIXED_NEWSTYLE) !== 0;
-    this.#noZeroes = (flags & NBD_HANDSHAKE_FLAG.NO_ZEROES) !== 0;
+    this.#flags = flags;
   }
 
   #optionHeader(header: DataView): void {
@@ -151,7 +167,10 @@ export class Handshake {
     if (++this.#options > this.#limits.options) {
       return this.#break(`more than ${this.#limits.options} options`);
     }
-    if (!this.#fixedNewstyle && this.#option !== NBD_OPT.EXPORT_NAME) {
+    if (
+      (this.#flags & NBD_HANDSHAKE_FLAG.FIXED_NEWSTYLE) === 0 &&
+      this.#option !== NBD_OPT.EXPORT_NAME
+    ) {
       return this.#break(`option ${this.#option} without fixed newstyle`);
     }
     if (this.#option === NBD_OPT.EXPORT_NAME && length > MAX_STRING) {
@@ -172,6 +191,11 @@ export class Handshake {
   #judge(length: number): Uint8Array | undefined {
     const option = this.#option;
     if (option === NBD_OPT.ABORT) return optionReply(option, NBD_REP.ACK);
+    if (this.#tls === TlsStage.Required && option !== NBD_OPT.STARTTLS) {
+      return option === NBD_OPT.EXPORT_NAME
+        ? undefined
+        : this.#error(NBD_REP.ERR_TLS_REQD, "this export is served over TLS only");
+    }
     if (this.#stopping) {
       if (option !== NBD_OPT.EXPORT_NAME) {
         return this.#error(NBD_REP.ERR_SHUTDOWN, "the server is shutting down");
@@ -183,6 +207,7 @@ export class Handshake {
         return undefined;
       case NBD_OPT.LIST:
       case NBD_OPT.STRUCTURED_REPLY:
+      case NBD_OPT.EXTENDED_HEADERS:
       case NBD_OPT.STARTTLS:
         return length > 0
           ? this.#error(NBD_REP.ERR_INVALID, "this option takes no data")
@@ -216,9 +241,15 @@ export class Handshake {
         for (const entry of this.#exports.list()) this.#output.bytes(serverReply(option, entry));
         return this.#acknowledge();
       case NBD_OPT.STARTTLS:
-        return this.#refuse(NBD_REP.ERR_UNSUP, "TLS is not supported");
+        return this.#startTls();
       case NBD_OPT.STRUCTURED_REPLY:
-        this.#structured = true;
+        if (this.#style === HeaderStyle.Extended) {
+          return this.#refuse(NBD_REP.ERR_EXT_HEADER_REQD, "extended headers are negotiated");
+        }
+        this.#style = HeaderStyle.Structured;
+        return this.#acknowledge();
+      case NBD_OPT.EXTENDED_HEADERS:
+        this.#style = HeaderStyle.Extended;
         return this.#acknowledge();
       case NBD_OPT.INFO:
       case NBD_OPT.GO:
@@ -231,16 +262,33 @@ export class Handshake {
     }
   }
 
+  #startTls(): void {
+    switch (this.#tls) {
+      case TlsStage.None:
+        return this.#refuse(NBD_REP.ERR_POLICY, "this export is not served over TLS");
+      case TlsStage.Running:
+        return this.#refuse(NBD_REP.ERR_INVALID, "TLS is running already");
+      case TlsStage.Required:
+        this.#acknowledge();
+        this.#outcome = { kind: "tls", clientFlags: this.#flags };
+    }
+  }
+
   #exportName(data: Uint8Array): void {
     // This option knows no error reply; closing is all that the protocol leaves.
+    if (this.#tls === TlsStage.Required) return this.#break("an export is asked for before TLS");
     if (this.#stopping) return this.#break("the server is shutting down");
+    if (this.#style === HeaderStyle.Extended) {
+      return this.#break("EXPORT_NAME after extended headers were negotiated");
+    }
     const name = decodeString(data);
     if (name === undefined) return this.#break("an export name that is no valid string");
     const entry = this.#exports.find(name);
     if (entry === undefined) return this.#break(`no export is named ${JSON.stringify(name)}`);
-    this.#output.uint64(entry.size).uint16(transmissionFlags(entry, this.#structured))
-      .zeroes(this.#noZeroes ? 0 : PADDING);
-    this.#establish(name, entry);
+    const negotiated = this.#negotiated(name, entry);
+    const padded = (this.#flags & NBD_HANDSHAKE_FLAG.NO_ZEROES) === 0;
+    this.#output.uint64(entry.size).uint16(negotiated.flags).zeroes(padded ? PADDING : 0);
+    this.#outcome = { kind: "established", negotiated };
   }
 
   #info(data: Uint8Array): void {
@@ -252,12 +300,12 @@ export class Handshake {
     if (entry === undefined) {
       return this.#refuse(NBD_REP.ERR_UNKNOWN, "no export has this name");
     }
-    const flags = transmissionFlags(entry, this.#structured);
-    for (const reply of infoReplies(this.#option, entry, flags, request.wanted)) {
+    const negotiated = this.#negotiated(request.name, entry);
+    for (const reply of infoReplies(this.#option, entry, negotiated.flags, request.wanted)) {
       this.#output.bytes(reply);
     }
     this.#acknowledge();
-    if (this.#option === NBD_OPT.GO) this.#establish(request.name, entry);
+    if (this.#option === NBD_OPT.GO) this.#outcome = { kind: "established", negotiated };
   }
 
   #contexts(data: Uint8Array): void {
@@ -265,7 +313,7 @@ export class Handshake {
     if (request === undefined) {
       return this.#refuse(NBD_REP.ERR_INVALID, "malformed metadata context request");
     }
-    if (!this.#structured) {
+    if (this.#style === HeaderStyle.Simple) {
       return this.#refuse(NBD_REP.ERR_INVALID, "negotiate structured replies first");
     }
     const entry = this.#exports.find(request.name);
@@ -286,15 +334,12 @@ export class Handshake {
     this.#acknowledge();
   }
 
-  #establish(name: string, entry: NbdExport): void {
+  /** What holds if the client chooses this export, by this name, now. */
+  #negotiated(name: string, entry: NbdExport): NbdNegotiated {
     const selection = this.#selection;
-    const negotiated: NbdNegotiated = {
-      export: entry,
-      flags: transmissionFlags(entry, this.#structured),
-      structured: this.#structured,
-      contexts: selection !== undefined && selection.name === name ? selection.contexts : [],
-    };
-    this.#outcome = { kind: "established", negotiated };
+    const contexts = selection !== undefined && selection.name === name ? selection.contexts : [];
+    const flags = transmissionFlags(entry, this.#style, contexts);
+    return { export: entry, flags, style: this.#style, contexts };
   }
 
   #acknowledge(): void {

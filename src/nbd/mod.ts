@@ -20,8 +20,13 @@ export * from "./client.ts";
 export type { NbdClientOptions, NbdExportInfo } from "./client_handshake.ts";
 export * from "./constants.ts";
 export * from "./errors.ts";
-export { assertExport, exportTable, transmissionFlags } from "./exports.ts";
+export { assertExport, exportTable, negotiatedWith, transmissionFlags } from "./exports.ts";
 export * from "./replies.ts";
-export { encodeRequest, NbdRequest, type NbdRequestFields } from "./requests.ts";
+export {
+  encodeExtendedRequest,
+  encodeRequest,
+  NbdRequest,
+  type NbdRequestFields,
+} from "./requests.ts";
 export { NbdSession } from "./session.ts";
-export type * from "./types.ts";
+export * from "./types.ts";

@@ -1,6 +1,7 @@
 /** The data of the handshake's options: reading them, and building the replies. */
 import { encodeString, Reader, Writer } from "./bytes.ts";
 import { NBD_INFO, NBD_MAGIC, NBD_REP } from "./constants.ts";
+import { contextsOf } from "./exports.ts";
 import type { NbdContext, NbdExport } from "./types.ts";
 
 /** Data of INFO and GO. */
@@ -39,7 +40,7 @@ export function parseContextRequest(data: Uint8Array): ContextRequest | undefine
 }
 
 /**
- * The export's contexts that a query selects; their IDs are their places, counted from 1. `wildcard`:
+ * The export's contexts that a query selects. `wildcard`:
  * is `namespace:` alone a query for all of it (it is when listing, not when setting)? Unknown
  * namespaces and leaves select nothing; undefined if a query has no namespace.
  */
@@ -49,7 +50,7 @@ export function selectContexts(
   wildcard: boolean,
 ): NbdContext[] | undefined {
   if (queries.some((query) => query.indexOf(":") < 1)) return undefined;
-  return entry.contexts.map((name, index) => ({ id: index + 1, name })).filter(({ name }) =>
+  return contextsOf(entry).filter(({ name }) =>
     queries.some((query) =>
       query === name || (wildcard && query.endsWith(":") && name.startsWith(query))
     )

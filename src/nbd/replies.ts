@@ -4,6 +4,8 @@
  */
 import {
   CHUNK_BYTES,
+  EXTENDED_CHUNK_BYTES,
+  HeaderStyle,
   MAX_EXTENTS,
   MAX_STRING,
   NBD_CMD,
@@ -20,14 +22,17 @@ export type NbdReplyTo = Readonly<
   Pick<NbdRequest, "type" | "cookieHi" | "cookieLo" | "offset" | "length">
 >;
 
+/** Chunks are structured or extended. */
+export type ChunkStyle = HeaderStyle.Structured | HeaderStyle.Extended;
+
 /** Space that {@link encodeReply} and {@link encodeReadHeader} may need, in bytes. */
-export const REPLY_HEADER_BYTES = CHUNK_BYTES + 8;
+export const REPLY_HEADER_BYTES = EXTENDED_CHUNK_BYTES + 8;
 
 const NO_MESSAGE = new Uint8Array(0);
 
 /**
  * The whole reply to a request that brings no data back, or the error reply to any: simple where
- * the protocol allows it, an ERROR chunk where structured replies were negotiated. `error` OK is
+ * the protocol allows it, else a chunk; an error is a chunk wherever chunks were negotiated. `error` OK is
  * not for READ and BLOCK_STATUS, which have data to bring: an Error is thrown.
  */
 export function encodeReply(
@@ -35,16 +40,17 @@ export function encodeReply(
   at: number,
   to: NbdReplyTo,
   error: NbdError,
-  structured: boolean,
+  style: HeaderStyle,
 ): number {
   if (error !== NBD_ERROR.OK) {
-    return structured
-      ? encodeErrorChunk(view, at, to, error)
-      : encodeSimpleReply(view, at, error, to.cookieHi, to.cookieLo);
+    return style === HeaderStyle.Simple
+      ? encodeSimpleReply(view, at, error, to.cookieHi, to.cookieLo)
+      : encodeErrorChunk(view, at, to, error, NO_MESSAGE, true, style);
   }
   if (to.type === NBD_CMD.READ || to.type === NBD_CMD.BLOCK_STATUS) {
     throw new Error(`a successful reply to NBD command ${to.type} carries data`);
   }
+  if (style === HeaderStyle.Extended) return encodeNoneChunk(view, at, to, style);
   return encodeSimpleReply(view, at, error, to.cookieHi, to.cookieLo);
 }
 
@@ -56,11 +62,11 @@ export function encodeReadHeader(
   view: DataView,
   at: number,
   to: NbdReplyTo,
-  structured: boolean,
+  style: HeaderStyle,
 ): number {
-  return structured
-    ? encodeDataChunk(view, at, to, to.offset, to.length, true)
-    : encodeSimpleReply(view, at, NBD_ERROR.OK, to.cookieHi, to.cookieLo);
+  return style === HeaderStyle.Simple
+    ? encodeSimpleReply(view, at, NBD_ERROR.OK, to.cookieHi, to.cookieLo)
+    : encodeDataChunk(view, at, to, to.offset, to.length, true, style);
 }
 
 /** A simple reply's header. */
@@ -79,8 +85,13 @@ export function encodeSimpleReply(
 }
 
 /** NONE: ends a structured reply. */
-export function encodeNoneChunk(view: DataView, at: number, to: NbdReplyTo): number {
-  return chunk(view, at, to, NBD_REPLY_TYPE.NONE, 0, true);
+export function encodeNoneChunk(
+  view: DataView,
+  at: number,
+  to: NbdReplyTo,
+  style: ChunkStyle = HeaderStyle.Structured,
+): number {
+  return chunk(view, at, to, NBD_REPLY_TYPE.NONE, 0, true, style);
 }
 
 /** OFFSET_DATA: `length` (≥ 1) bytes of data at `offset` of the export follow on the wire. */
@@ -91,9 +102,10 @@ export function encodeDataChunk(
   offset: number,
   length: number,
   done: boolean,
+  style: ChunkStyle = HeaderStyle.Structured,
 ): number {
   assertWithin(to, offset, length);
-  const next = at + chunk(view, at, to, NBD_REPLY_TYPE.OFFSET_DATA, 8 + length, done);
+  const next = at + chunk(view, at, to, NBD_REPLY_TYPE.OFFSET_DATA, 8 + length, done, style);
   return next + uint64(view, next, offset) - at;
 }
 
@@ -105,17 +117,18 @@ export function encodeHoleChunk(
   offset: number,
   length: number,
   done: boolean,
+  style: ChunkStyle = HeaderStyle.Structured,
 ): number {
   assertWithin(to, offset, length);
-  const next = at + chunk(view, at, to, NBD_REPLY_TYPE.OFFSET_HOLE, 12, done);
+  const next = at + chunk(view, at, to, NBD_REPLY_TYPE.OFFSET_HOLE, 12, done, style);
   uint64(view, next, offset);
   view.setUint32(next + 8, length);
   return next + 12 - at;
 }
 
-/** Bytes of a BLOCK_STATUS chunk with so many extents. */
+/** Bytes that a BLOCK_STATUS chunk with so many extents takes at most, in any style. */
 export function blockStatusBytes(extents: number): number {
-  return CHUNK_BYTES + 4 + 8 * extents;
+  return EXTENDED_CHUNK_BYTES + 8 + 16 * extents;
 }
 
 /**
@@ -130,14 +143,36 @@ export function encodeBlockStatusChunk(
   extents: Uint32Array,
   count: number,
   done: boolean,
+  style: ChunkStyle = HeaderStyle.Structured,
 ): number {
   if (!(count >= 1 && count <= MAX_EXTENTS && 2 * count <= extents.length)) {
     throw new Error(`a block status chunk of ${count} extents`);
   }
-  let next = at + chunk(view, at, to, NBD_REPLY_TYPE.BLOCK_STATUS, 4 + 8 * count, done);
+  if (style === HeaderStyle.Extended) {
+    return extendedBlockStatus(view, at, to, contextId, extents, count, done);
+  }
+  let next = at + chunk(view, at, to, NBD_REPLY_TYPE.BLOCK_STATUS, 4 + 8 * count, done, style);
   view.setUint32(next, contextId);
   next += 4;
   for (let i = 0; i < 2 * count; i++, next += 4) view.setUint32(next, extents[i]!);
+  return next - at;
+}
+
+function extendedBlockStatus(
+  view: DataView,
+  at: number,
+  to: NbdReplyTo,
+  contextId: number,
+  extents: Uint32Array,
+  count: number,
+  done: boolean,
+): number {
+  const type = NBD_REPLY_TYPE.BLOCK_STATUS_EXT;
+  let next = at + chunk(view, at, to, type, 8 + 16 * count, done, HeaderStyle.Extended);
+  view.setUint32(next, contextId);
+  view.setUint32(next + 4, count);
+  next += 8;
+  for (let i = 0; i < 2 * count; i++, next += 8) uint64(view, next, extents[i]!);
   return next - at;
 }
 
@@ -149,9 +184,10 @@ export function encodeErrorChunk(
   error: NbdError,
   message: Uint8Array = NO_MESSAGE,
   done = true,
+  style: ChunkStyle = HeaderStyle.Structured,
 ): number {
   const next = at +
-    chunk(view, at, to, NBD_REPLY_TYPE.ERROR, 6 + message.length, done);
+    chunk(view, at, to, NBD_REPLY_TYPE.ERROR, 6 + message.length, done, style);
   return next + errorFields(view, next, error, message) - at;
 }
 
@@ -164,9 +200,11 @@ export function encodeErrorOffsetChunk(
   offset: number,
   message: Uint8Array = NO_MESSAGE,
   done = true,
+  style: ChunkStyle = HeaderStyle.Structured,
 ): number {
   assertWithin(to, offset, 1);
-  let next = at + chunk(view, at, to, NBD_REPLY_TYPE.ERROR_OFFSET, 14 + message.length, done);
+  let next = at +
+    chunk(view, at, to, NBD_REPLY_TYPE.ERROR_OFFSET, 14 + message.length, done, style);
   next += errorFields(view, next, error, message);
   return next + uint64(view, next, offset) - at;
 }
@@ -178,14 +216,21 @@ function chunk(
   type: number,
   payload: number,
   done: boolean,
+  style: ChunkStyle,
 ): number {
-  view.setUint32(at, NBD_MAGIC.STRUCTURED_REPLY);
+  const extended = style === HeaderStyle.Extended;
+  view.setUint32(at, extended ? NBD_MAGIC.EXTENDED_REPLY : NBD_MAGIC.STRUCTURED_REPLY);
   view.setUint16(at + 4, done ? NBD_REPLY_FLAG_DONE : 0);
   view.setUint16(at + 6, type);
   view.setUint32(at + 8, to.cookieHi);
   view.setUint32(at + 12, to.cookieLo);
-  view.setUint32(at + 16, payload);
-  return CHUNK_BYTES;
+  if (!extended) {
+    view.setUint32(at + 16, payload);
+    return CHUNK_BYTES;
+  }
+  uint64(view, at + 16, to.offset);
+  uint64(view, at + 24, payload);
+  return EXTENDED_CHUNK_BYTES;
 }
 
 function errorFields(view: DataView, at: number, error: NbdError, message: Uint8Array): number {

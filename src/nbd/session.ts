@@ -1,20 +1,38 @@
 /** The server's side of one NBD connection, from the first byte to the last. */
-import { MAX_PAYLOAD, NBD_CMD, REQUEST_BYTES } from "./constants.ts";
-import { NBD_ERROR } from "./errors.ts";
+import {
+  EXTENDED_REQUEST_BYTES,
+  HeaderStyle,
+  MAX_PAYLOAD,
+  NBD_CMD,
+  NBD_FLAG,
+  REQUEST_BYTES,
+} from "./constants.ts";
+import { NBD_ERROR, type NbdError } from "./errors.ts";
 import { Handshake } from "./handshake.ts";
 import { NbdRequest, RequestRules } from "./requests.ts";
-import type { ExportTable, NbdLimits, NbdNegotiated, NbdSink, NbdTarget } from "./types.ts";
+import {
+  type ExportTable,
+  type NbdLimits,
+  type NbdNegotiated,
+  type NbdSink,
+  type NbdTarget,
+  TlsStage,
+} from "./types.ts";
 
 const enum Phase {
   Handshake,
   /** Gathering a request header. */
   Header,
+  /** Gathering the payload of a BLOCK_STATUS. */
+  Filter,
   /** A request is parsed and the sink has not taken it. */
   Offer,
   /** Bytes go to the target of a WRITE. */
   Payload,
   /** Bytes of a refused WRITE's payload are thrown away. */
   Drain,
+  /** The handshake is done and another one serves the client, or does what follows STARTTLS. */
+  Elsewhere,
   Closed,
 }
 
@@ -39,22 +57,60 @@ const NO_BYTES = new Uint8Array(0);
 export class NbdSession {
   readonly #sink: NbdSink;
   readonly #request = new NbdRequest();
-  readonly #header = new Uint8Array(REQUEST_BYTES);
+  readonly #header = new Uint8Array(EXTENDED_REQUEST_BYTES);
   #headerFill = 0;
+  /** Bytes of a request header of this connection. */
+  #headerBytes = REQUEST_BYTES;
+  /** The payload of a BLOCK_STATUS, being gathered. */
+  #filter = NO_BYTES;
   #phase: Phase = Phase.Handshake;
   #handshake: Handshake | undefined;
   #negotiated: NbdNegotiated | undefined;
   #rules: RequestRules | undefined;
-  #stopping = false;
+  #refusal: NbdError = NBD_ERROR.OK;
+  #clientFlags = 0;
   /** Payload bytes still to come, in `Payload` and `Drain`. */
   #left = 0;
 
   /** Where the payload of the current WRITE goes; meaningful while `wanted` > 0. */
   readonly target: NbdTarget = { slot: -1, buffer: NO_BYTES, at: 0 };
 
-  constructor(exports: ExportTable, limits: NbdLimits, sink: NbdSink) {
+  /** `tls`: must STARTTLS come before all else? Default: it is refused. */
+  constructor(exports: ExportTable, limits: NbdLimits, sink: NbdSink, tls = TlsStage.None) {
     this.#sink = sink;
-    this.#handshake = new Handshake(exports, limits);
+    this.#handshake = new Handshake(exports, limits, tls);
+  }
+
+  /**
+   * The session that goes on within TLS after `startTls`: it expects options, and knows of the time
+   * before only which client flags were sent, since the greeting is not repeated.
+   */
+  static overTls(
+    exports: ExportTable,
+    limits: NbdLimits,
+    sink: NbdSink,
+    clientFlags: number,
+  ): NbdSession {
+    const session = new NbdSession(exports, limits, sink, TlsStage.Running);
+    session.#expectHandshake().resume(clientFlags);
+    return session;
+  }
+
+  /** The session of a client whose handshake somebody else has carried out. */
+  static established(exports: ExportTable, sink: NbdSink, negotiated: NbdNegotiated): NbdSession {
+    const session = new NbdSession(exports, { optionBytes: 0, options: 0 }, sink);
+    session.#begin(negotiated);
+    return session;
+  }
+
+  /** Client flags of a handshake under way, for {@link NbdSession.overTls}. */
+  get clientFlags(): number {
+    return this.#clientFlags;
+  }
+
+  /** Is the handshake still under way? */
+  get negotiating(): boolean {
+    return this.#phase === Phase.Handshake;
   }
 
   /** Send the greeting. Call once, when the connection is accepted. */
@@ -72,9 +128,9 @@ export class NbdSession {
     return this.#phase === Phase.Offer;
   }
 
-  /** `finish` or `drop` was called; further bytes are ignored. */
+  /** No call of the sink follows, whatever is consumed. */
   get closed(): boolean {
-    return this.#phase === Phase.Closed;
+    return this.#phase === Phase.Closed || this.#phase === Phase.Elsewhere;
   }
 
   /** Payload bytes that the caller may receive straight into `target`; 0 outside of a payload. */
@@ -115,7 +171,11 @@ export class NbdSession {
           if (this.#left === 0) this.#phase = Phase.Header;
           break;
         }
+        case Phase.Filter:
+          at = this.#gatherFilter(bytes, at, end);
+          break;
         case Phase.Offer:
+        case Phase.Elsewhere:
           return at;
         case Phase.Closed:
           return end;
@@ -139,29 +199,38 @@ export class NbdSession {
   }
 
   /**
-   * The server is going down: every option but ABORT and every request from here on is answered
-   * with a shutdown error. A WRITE whose payload is under way is still carried out.
+   * Every request from here on is answered with this error, until OK says to go on. ESHUTDOWN, after
+   * which there is no going on, refuses options too, ABORT excepted. A WRITE whose payload is under
+   * way is still carried out.
    */
-  shutdown(): void {
-    this.#stopping = true;
-    this.#handshake?.shutdown();
+  refuse(error: NbdError): void {
+    this.#refusal = error;
+    if (error === NBD_ERROR.ESHUTDOWN) this.#handshake?.shutdown();
   }
 
   #negotiate(bytes: Uint8Array, start: number, end: number): number {
     const handshake = this.#expectHandshake();
     const at = handshake.consume(bytes, start, end);
-    const output = handshake.takeOutput();
-    if (output.length > 0) this.#sink.send(output);
     const outcome = handshake.outcome;
+    const output = handshake.takeOutput();
+    if (outcome?.kind === "established") {
+      this.#begin(outcome.negotiated);
+      if (!this.#sink.established(outcome.negotiated, output)) this.#phase = Phase.Elsewhere;
+      return at;
+    }
+    if (output.length > 0) this.#sink.send(output);
     switch (outcome?.kind) {
       case undefined:
         break;
-      case "established":
-        this.#negotiated = outcome.negotiated;
-        this.#rules = new RequestRules(outcome.negotiated);
-        this.#handshake = undefined;
-        this.#phase = Phase.Header;
-        this.#sink.established(outcome.negotiated);
+      case "tls":
+        this.#clientFlags = outcome.clientFlags;
+        // What was sent before the answer came in the clear: it must not be taken as from within.
+        if (at < end) {
+          this.#drop("bytes follow STARTTLS before it was granted");
+          break;
+        }
+        this.#close();
+        this.#sink.startTls();
         break;
       case "aborted":
         this.#finish();
@@ -173,15 +242,24 @@ export class NbdSession {
     return at;
   }
 
+  #begin(negotiated: NbdNegotiated): void {
+    this.#negotiated = negotiated;
+    this.#rules = new RequestRules(negotiated);
+    this.#handshake = undefined;
+    if (negotiated.style === HeaderStyle.Extended) this.#headerBytes = EXTENDED_REQUEST_BYTES;
+    this.#phase = Phase.Header;
+  }
+
   #gather(bytes: Uint8Array, start: number, end: number): number {
-    if (this.#headerFill === 0 && end - start >= REQUEST_BYTES) {
+    const whole = this.#headerBytes;
+    if (this.#headerFill === 0 && end - start >= whole) {
       this.#parse(bytes, start);
-      return start + REQUEST_BYTES;
+      return start + whole;
     }
-    const count = Math.min(REQUEST_BYTES - this.#headerFill, end - start);
+    const count = Math.min(whole - this.#headerFill, end - start);
     this.#header.set(bytes.subarray(start, start + count), this.#headerFill);
     this.#headerFill += count;
-    if (this.#headerFill === REQUEST_BYTES) {
+    if (this.#headerFill === whole) {
       this.#headerFill = 0;
       this.#parse(this.#header, 0);
     }
@@ -190,22 +268,53 @@ export class NbdSession {
 
   #parse(bytes: Uint8Array, at: number): void {
     const request = this.#request;
-    if (!request.parse(bytes, at)) return this.#drop("a request does not begin with its magic");
+    const whole = this.#headerBytes === REQUEST_BYTES
+      ? request.parse(bytes, at)
+      : request.parseExtended(bytes, at);
+    if (!whole) return this.#drop("a request does not begin with its magic");
     if (request.type === NBD_CMD.DISC) return this.#finish();
-    if (request.type === NBD_CMD.WRITE && request.length > MAX_PAYLOAD) {
-      return this.#drop(`a WRITE of ${request.length} bytes is longer than 32 MiB`);
+    if (request.payload > MAX_PAYLOAD) {
+      return this.#drop(`a payload of ${request.payload} bytes is longer than 32 MiB`);
+    }
+    if (request.payload > 0 && request.type === NBD_CMD.BLOCK_STATUS && this.#filters()) {
+      this.#filter = new Uint8Array(request.payload);
+      this.#left = request.payload;
+      this.#phase = Phase.Filter;
+      return;
     }
     this.#offer();
+  }
+
+  /** May this BLOCK_STATUS name contexts, and is its payload of a length that can be such a list? */
+  #filters(): boolean {
+    const { flags, contexts } = this.#negotiated!;
+    return (flags & NBD_FLAG.BLOCK_STATUS_PAYLOAD) !== 0 &&
+      this.#request.payload <= 8 + 4 * contexts.length;
+  }
+
+  #gatherFilter(bytes: Uint8Array, start: number, end: number): number {
+    const filter = this.#filter;
+    const count = Math.min(this.#left, end - start);
+    filter.set(bytes.subarray(start, start + count), filter.length - this.#left);
+    this.#left -= count;
+    if (this.#left > 0) return start + count;
+    const request = this.#request;
+    request.payload = 0;
+    // A malformed filter leaves nothing to ask about, which is refused like any empty request.
+    if (!request.filter(filter, this.#negotiated!.contexts)) request.length = 0;
+    this.#filter = NO_BYTES;
+    this.#offer();
+    return start + count;
   }
 
   /** Judge the request and hand it to the sink; on "not now" stay in `Offer`. */
   #offer(): void {
     const request = this.#request;
     this.#phase = Phase.Offer;
-    const error = this.#stopping ? NBD_ERROR.ESHUTDOWN : this.#rules!.check(request);
+    const error = this.#refusal !== NBD_ERROR.OK ? this.#refusal : this.#rules!.check(request);
     if (error !== NBD_ERROR.OK) {
       if (!this.#sink.reject(request, error)) return;
-      this.#left = request.type === NBD_CMD.WRITE ? request.length : 0;
+      this.#left = request.payload;
       this.#phase = this.#left > 0 ? Phase.Drain : Phase.Header;
     } else if (request.type === NBD_CMD.WRITE) {
       if (!this.#sink.write(request, this.target)) return;

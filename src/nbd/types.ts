@@ -1,4 +1,5 @@
 /** What an {@link NbdSession} is told and what it calls: exports, limits, the sink. */
+import type { HeaderStyle } from "./constants.ts";
 import type { NbdError } from "./errors.ts";
 import type { NbdRequest } from "./requests.ts";
 
@@ -54,13 +55,23 @@ export interface NbdContext {
   readonly name: string;
 }
 
+/** What a connection knows of TLS. */
+export const enum TlsStage {
+  /** There is none: STARTTLS is refused. */
+  None,
+  /** Every option but STARTTLS and ABORT is refused until TLS runs (FORCEDTLS). */
+  Required,
+  /** It runs. */
+  Running,
+}
+
 /** The outcome of a handshake. */
 export interface NbdNegotiated {
   readonly export: NbdExport;
   /** Transmission flags as sent. */
   readonly flags: number;
-  /** READ and BLOCK_STATUS are answered in structured replies. */
-  readonly structured: boolean;
+  /** How requests and replies look. */
+  readonly style: HeaderStyle;
   /** Empty: BLOCK_STATUS is refused. A BLOCK_STATUS reply has one chunk for each. */
   readonly contexts: readonly NbdContext[];
 }
@@ -86,8 +97,17 @@ export interface NbdTarget {
 export interface NbdSink {
   /** Handshake bytes to send, in order. The array belongs to the sink from here on. */
   send(bytes: Uint8Array): void;
-  /** The handshake is done; requests follow. */
-  established(negotiated: NbdNegotiated): void;
+  /**
+   * The client was granted STARTTLS and the answer is sent: TLS begins with the next byte. No further
+   * calls follow; {@link NbdSession.overTls} makes the session that goes on within TLS.
+   */
+  startTls(): void;
+  /**
+   * The handshake is done, once the client has `reply`, which belongs to the sink; requests follow.
+   * `false`: the connection goes elsewhere. Then no further calls follow, and `consume` returns the
+   * index of the first byte after the handshake.
+   */
+  established(negotiated: NbdNegotiated, reply: Uint8Array): boolean;
   /**
    * A valid READ, FLUSH, TRIM, CACHE, WRITE_ZEROES or BLOCK_STATUS: within the export, aligned, not
    * empty (FLUSH excepted), a READ no longer than `maximumPayload`. The others may be up to 4 GiB.

@@ -149,6 +149,12 @@ export interface Engine {
   close(fd: number): void;
 
   /**
+   * Give a descriptor back to the caller, open, to be used elsewhere: by another engine, say. Throws
+   * if something is pending on it.
+   */
+  disown(fd: number): void;
+
+  /**
    * Hand everything started so far to the kernel, wait until at least one operation is finished
    * or `timeoutMs` has passed (fractions count; 0 looks without waiting; a negative number waits
    * without end), report what is finished, and return how many were reported. It may return 0

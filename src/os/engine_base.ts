@@ -52,6 +52,8 @@ export abstract class BaseEngine implements Engine {
   protected abstract cancelAll(descriptor: Descriptor): void;
   /** Take completions from the kernel, waiting at most so long for the first. */
   protected abstract collect(timeoutMs: number): void;
+  /** Nothing is pending on the descriptor, and nothing of it is to be reported any more. */
+  protected abstract forget(descriptor: Descriptor): void;
   /** Give the kernel facility back. */
   protected abstract release(): void;
 
@@ -156,6 +158,17 @@ export abstract class BaseEngine implements Engine {
     descriptor.closing = true;
     this.cancelAll(descriptor);
     this.closeIfIdle(descriptor);
+  }
+
+  disown(fd: number): void {
+    const descriptor = this.#descriptor(fd);
+    const { incoming, outgoing, watching, inFlight } = descriptor;
+    const idle = inFlight === 0 &&
+      [incoming, outgoing, watching].every(({ head }) => head === NO_SLOT);
+    if (!idle) throw new Error(`descriptor ${fd} is given away with operations under way`);
+    this.forget(descriptor);
+    this.descriptors[fd] = undefined;
+    if (descriptor.block !== undefined) this.#blocks.give(descriptor.block);
   }
 
   wait(timeoutMs: number, onDone: OnDone): number {

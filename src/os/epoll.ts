@@ -18,6 +18,7 @@ export const EPOLL = {
 
 const EPOLL_CLOEXEC = 0o2000000;
 const CTL_ADD = 1;
+const CTL_DEL = 2;
 /** `struct epoll_event` is packed on x86_64 only. */
 const EVENT_SIZE = IS_X86_64 ? 12 : 16;
 const DATA_OFFSET = IS_X86_64 ? 4 : 8;
@@ -42,6 +43,12 @@ export class Epoll {
     view.setUint32(this.#change + DATA_OFFSET + 4, 0, true);
     const address = this.#slab.at(this.#change, EVENT_SIZE);
     return negErrno(libc.epoll_ctl(this.fd, CTL_ADD, fd, address));
+  }
+
+  /** Watch a descriptor no more. */
+  remove(fd: number): void {
+    const address = this.#slab.at(this.#change, EVENT_SIZE);
+    check(libc.epoll_ctl(this.fd, CTL_DEL, fd, address), "epoll_ctl", `descriptor ${fd}`);
   }
 
   /**

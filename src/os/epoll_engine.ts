@@ -115,6 +115,11 @@ class EpollEngine extends BaseEngine {
     }
   }
 
+  protected forget(descriptor: Descriptor): void {
+    // Whoever has the descriptor next keeps it open, and the kernel would go on reporting it here.
+    if (descriptor.registered) this.#epoll.remove(descriptor.fd);
+  }
+
   protected release(): void {
     this.#epoll.close();
     this.#iovec.free();

@@ -125,6 +125,10 @@ class IoUringEngine extends BaseEngine {
     ring.forEachCompletion(this.#onCompletion);
   }
 
+  protected forget(_descriptor: Descriptor): void {
+    // The ring knows operations only, and there are none.
+  }
+
   protected release(): void {
     this.#ring.close();
   }

@@ -23,6 +23,11 @@ const TCP_KEEPCNT = 6;
 const TCP_USER_TIMEOUT = 18;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
+const IPPROTO_IP = 0;
+const IP_FREEBIND = 15;
+const IPV6_FREEBIND = 78;
+const SHUT_WR = 1;
+const F_DUPFD_CLOEXEC = 1030;
 const SUN_PATH_MAX = 107;
 const F_GETFL = 3;
 const F_SETFL = 4;
@@ -133,14 +138,31 @@ export function unixSocket(): number {
   return withSocket(AF_UNIX, "unix", () => {});
 }
 
+/** How {@link listenTcp} listens. */
+export interface TcpListening {
+  readonly backlog?: number;
+  /** Also on an address that this machine does not have yet (IP_FREEBIND): a group's comes later. */
+  readonly foreign?: boolean;
+}
+
 /** Listen on an IP address; port 0 takes any free one (see {@link localEndpoint}). */
-export function listenTcp(host: string, port: number, backlog = 128): number {
+export function listenTcp(
+  host: string,
+  port: number,
+  { backlog = 128, foreign = false }: TcpListening = {},
+): number {
   const sockaddr = encodeInetSockaddr(host, port);
   const where = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
   return withSocket(sockaddr[0]!, where, (fd) => {
     // A restarted agent takes its port back while old connections are in TIME_WAIT.
     setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR");
     if (sockaddr[0] === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY");
+    if (foreign) {
+      const [level, option] = sockaddr[0] === AF_INET6
+        ? [IPPROTO_IPV6, IPV6_FREEBIND]
+        : [IPPROTO_IP, IP_FREEBIND];
+      setOption(fd, level, option, 1, "IP_FREEBIND");
+    }
     check(libc.bind(fd, sockaddr, sockaddr.length), "bind", where);
     check(libc.listen(fd, backlog), "listen", where);
   });
@@ -198,6 +220,17 @@ export function socketPair(): [number, number] {
   const pair = new Int32Array(2);
   check(libc.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), "socketpair");
   return [pair[0]!, pair[1]!];
+}
+
+/** Send no more: the other end reads what was sent, then the end of the stream. */
+export function endSending(fd: number): void {
+  // A connection that is gone needs no end.
+  libc.shutdown(fd, SHUT_WR);
+}
+
+/** A second descriptor of the same open file or socket. */
+export function duplicate(fd: number): number {
+  return check(libc.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl", `descriptor ${fd}`);
 }
 
 /** Switch O_NONBLOCK of a descriptor. Not for descriptors of an engine, which does it itself. */

@@ -109,6 +109,7 @@ function simulatedVolume(
     afterPowerLoss,
     soleBoot,
     io: "buffered",
+    freezeLimit: 60_000,
     timeout: 2 * deadtime,
     alExtents: "auto",
     // A network of its own.

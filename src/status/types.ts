@@ -91,6 +91,46 @@ export interface VolumeStatus {
   readonly size?: number;
   /** Why the replica here is not served, where it is not. */
   readonly failure?: string;
+  /** NBD clients connected here. */
+  readonly clients?: number;
+  /** What clients asked for here since the data plane started, by kind of request. */
+  readonly io?: Readonly<Record<IoKind, IoStatus>>;
+}
+
+/** Kinds of requests. */
+export type IoKind = "read" | "write" | "flush" | "trim" | "zero";
+
+/** One kind of request. */
+export interface IoStatus {
+  readonly requests: number;
+  /** Answered with an error. */
+  readonly errors: number;
+  /** Asked for by requests without an error. */
+  readonly bytes: number;
+  readonly latency: {
+    /** From the whole request in memory to its answer. */
+    readonly total: LatencyStatus;
+    /** The part of it before the disk was asked: frozen I/O, overlapping requests, activity log. */
+    readonly queue: LatencyStatus;
+    /** Operations of the local disk, a resync's included. */
+    readonly disk: LatencyStatus;
+    /** From a frame sent to the replica to its acknowledgement. */
+    readonly replica: LatencyStatus;
+  };
+}
+
+/** Times in microseconds. */
+export interface LatencyStatus {
+  readonly count: number;
+  /** Half took at most so long, to the next power of two; null without any. */
+  readonly p50: number | null;
+  /** The same of 99 in 100. */
+  readonly p99: number | null;
+  /**
+   * Counts: the first of what took less than a microsecond, number b of what took from 2^(b-1) up to
+   * 2^b. Empty ones at the end are left out.
+   */
+  readonly histogram: readonly number[];
 }
 
 /** A peer of a volume. */

@@ -42,6 +42,7 @@ export class FlushPath {
   start(op: Op): void {
     op.state = OpState.Running;
     op.asOf = this.#log.clock;
+    if (op.ofClient) this.#context.io.began?.(op.request);
     this.#flushHere(op);
     this.resume(op);
   }

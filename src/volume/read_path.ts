@@ -22,6 +22,7 @@ export class ReadPath {
   start(op: Op): void {
     op.state = OpState.Running;
     this.#context.dataIoBegan();
+    this.#context.io.began?.(op.request);
     this.#context.io.read(
       makeTag(TagKind.Operation, op.index),
       op.offset,

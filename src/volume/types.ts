@@ -176,6 +176,8 @@ export interface VolumeIo {
   /** Gives back an acquired buffer, or the buffer of a received frame. Pending I/O keeps its own hold. */
   release(buffer: BufferHandle): void;
 
+  /** Begins with a client's request: the disk is asked. May be left out; time is taken by it. */
+  began?(request: number): void;
   /** Answers a client. For READ the data are in the request's buffer. errno 0: done. */
   answer(request: number, errno: number): void;
 

@@ -26,6 +26,7 @@
 import { FLAG_FUA } from "../wire/replication.ts";
 import { ActivityLog } from "./activity_log.ts";
 import { PEER, VolumeContext } from "./context.ts";
+import { dirtyExtents } from "./dirty_extents.ts";
 import { FlushPath } from "./flush_path.ts";
 import { type Op, OpKind, OpTable } from "./in_flight.ts";
 import { type Metadata, readMetadata } from "./metadata/format.ts";
@@ -95,6 +96,11 @@ export interface Volume {
   lease(epoch: number, until: number): void;
   /** The time. To be called at least every 50 ms, and before events are handled after a wait. */
   tick(now: number): void;
+  /**
+   * Which blocks of a range the peer may lack: pairs (bytes, 1 or 0), at most `most`, from `offset` on
+   * without gaps. Returns how many, at least one.
+   */
+  dirty(offset: number, length: number, extents: Uint32Array, most: number): number;
   /** What it reports now. Also sent by `io.report` when anything in it changed. */
   report(): VolumeReport;
 }
@@ -311,6 +317,10 @@ class VolumeMachine implements Volume {
     const progressed = this.#resync.active || dirty !== this.#reportedDirty;
     if (progressed && now - this.#reportedAt >= PROGRESS_INTERVAL) context.changed = true;
     this.#tell();
+  }
+
+  dirty(offset: number, length: number, extents: Uint32Array, most: number): number {
+    return dirtyExtents(this.#context.bitmap, offset, length, extents, most);
   }
 
   report(): VolumeReport {

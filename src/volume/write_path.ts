@@ -71,6 +71,7 @@ export class WritePath {
     const { io } = this.#context;
     const offset = op.offset + op.chunkOffset;
     const tag = makeTag(TagKind.Operation, op.index);
+    if (op.chunkOffset === 0) io.began?.(op.request);
     this.#context.dataIoBegan();
     switch (op.kind) {
       case OpKind.Write:

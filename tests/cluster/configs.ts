@@ -50,6 +50,7 @@ export function makeConfig(shape: Shape = {}): Config {
     soleBoot: false,
     io: "buffered",
     timeout: 2 * DEADTIME,
+    freezeLimit: 60_000,
     alExtents: "auto",
     replicas: replicaNodes.map((node) => ({
       node,

@@ -46,6 +46,7 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     soleBoot: false,
     io: "buffered",
     timeout: 2000,
+    freezeLimit: 60_000,
     alExtents: "auto",
     replicas: [
       { node: "a", disk: "/dev/sdc", metaDisk: "internal", host: "192.0.2.1", port: 6942 },

@@ -41,10 +41,6 @@ bad("activity log out of range", [['size = "512MiB"', `size = "512MiB"\nal_exten
   "24:14: volumes.logs.al_extents: 7 is not between 67 and 65534",
 ]);
 
-bad("export over TCP", [['size = "512MiB"', `size = "512MiB"\nexport = "tcp:0.0.0.0:10809"`]], [
-  '24:10: volumes.logs.export: "tcp:0.0.0.0:10809" is not a unix socket, and this version exports on nothing else; write unix:/run/bascule/NAME.sock',
-]);
-
 bad("export with a relative path", [[
   'size = "512MiB"',
   `size = "512MiB"\nexport = "unix:logs.sock"`,
@@ -63,13 +59,6 @@ bad("default export with a path too long", [[
 ]], [
   "18:10: volumes.data: socket path /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/data.sock has 109 bytes and the system allows 107; choose a shorter one",
   "24:10: volumes.logs: socket path /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/logs.sock has 109 bytes and the system allows 107; choose a shorter one",
-]);
-
-bad("one socket for two volumes", [[
-  'size = "512MiB"',
-  `size = "512MiB"\nexport = "unix:/run/bascule//data.sock"`,
-]], [
-  "24:10: volumes.logs.export: socket /run/bascule/data.sock is already used by volumes.data (line 16); each needs its own",
 ]);
 
 bad("kernel device", [['size = "512MiB"', `size = "512MiB"\ndevice = "/dev/nbd0"`]], [

@@ -67,6 +67,7 @@ export class Replica {
       soleBoot: false,
       io: options.io ?? "buffered",
       timeout: options.timeout ?? 2000,
+      freezeLimit: 60_000,
       alExtents: "auto",
       replicas: [
         { node: this.node, disk: this.disk, metaDisk: "internal", ...at(options.port ?? 0) },

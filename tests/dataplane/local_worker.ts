@@ -67,6 +67,12 @@ class LocalVolume implements Volume {
     }
   }
 
+  dirty(_offset: number, length: number, extents: Uint32Array): number {
+    extents[0] = length;
+    extents[1] = 0;
+    return 1;
+  }
+
   report(): VolumeReport {
     return {
       replicaId: "r",

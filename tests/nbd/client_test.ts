@@ -73,6 +73,7 @@ Deno.test("the client negotiates step by step, byte for byte", () => {
     size: 1 << 20,
     flags: 0x0d6d,
     structured: true,
+    extended: false,
     contexts: new Map([[7, "base:allocation"]]),
     minimumBlock: 512,
     preferredBlock: 4096,

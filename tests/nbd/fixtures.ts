@@ -109,7 +109,14 @@ export function request(
 
 /** One call of a session to its sink. */
 export interface Call {
-  readonly what: "established" | "request" | "reject" | "writeReady" | "finish" | "drop";
+  readonly what:
+    | "established"
+    | "startTls"
+    | "request"
+    | "reject"
+    | "writeReady"
+    | "finish"
+    | "drop";
   readonly type?: number;
   readonly flags?: number;
   readonly cookie?: string;
@@ -124,6 +131,8 @@ export interface Call {
 export class RecordingSink implements NbdSink {
   /** How many more requests, writes and rejections are taken. */
   free = Infinity;
+  /** An export that another sink serves. */
+  elsewhere: string | undefined;
   readonly calls: Call[] = [];
   readonly #sent: Uint8Array[] = [];
   readonly #writes = new Map<number, { call: Omit<Call, "what">; buffer: Uint8Array }>();
@@ -141,9 +150,16 @@ export class RecordingSink implements NbdSink {
     this.#sent.push(sent);
   }
 
-  established(negotiated: NbdNegotiated): void {
+  startTls(): void {
+    this.calls.push({ what: "startTls" });
+  }
+
+  established(negotiated: NbdNegotiated, reply: Uint8Array): boolean {
     this.negotiated = negotiated;
     this.calls.push({ what: "established" });
+    if (negotiated.export.name === this.elsewhere) return false;
+    this.#sent.push(reply);
+    return true;
   }
 
   request(taken: NbdRequest): boolean {

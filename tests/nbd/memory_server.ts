@@ -1,12 +1,14 @@
 /** An NBD server over a byte array: the session and the reply encoders, put to full use. */
 import {
   blockStatusBytes,
+  type ChunkStyle,
   encodeBlockStatusChunk,
   encodeDataChunk,
   encodeHoleChunk,
   encodeReadHeader,
   encodeReply,
   exportTable,
+  HeaderStyle,
   NBD_CMD,
   NBD_CMD_FLAG,
   NBD_ERROR,
@@ -62,8 +64,14 @@ export class MemoryServer implements NbdSink {
     this.#output(bytes);
   }
 
-  established(negotiated: NbdNegotiated): void {
+  startTls(): void {
+    throw new Error("this server has no TLS");
+  }
+
+  established(negotiated: NbdNegotiated, reply: Uint8Array): boolean {
     this.#negotiated = negotiated;
+    this.#output(reply);
+    return true;
   }
 
   request(current: NbdRequest): boolean {
@@ -102,7 +110,7 @@ export class MemoryServer implements NbdSink {
   reject(current: NbdRequest, error: NbdError): boolean {
     const to = copyOf(current);
     this.#replies.push(() =>
-      this.#emit(REPLY_HEADER_BYTES, (view) => encodeReply(view, 0, to, error, this.#structured))
+      this.#emit(REPLY_HEADER_BYTES, (view) => encodeReply(view, 0, to, error, this.#style))
     );
     return true;
   }
@@ -117,8 +125,12 @@ export class MemoryServer implements NbdSink {
     this.reason = reason;
   }
 
-  get #structured(): boolean {
-    return this.#negotiated!.structured;
+  get #style(): HeaderStyle {
+    return this.#negotiated!.style;
+  }
+
+  get #chunks(): ChunkStyle {
+    return this.#style === HeaderStyle.Extended ? this.#style : HeaderStyle.Structured;
   }
 
   #emit(space: number, encode: (view: DataView) => number): void {
@@ -128,9 +140,10 @@ export class MemoryServer implements NbdSink {
 
   #read(to: NbdRequest): void {
     const { offset, length } = to;
-    const whole = !this.sparse || !this.#structured || (to.flags & NBD_CMD_FLAG.DF) !== 0;
+    const whole = !this.sparse || this.#style === HeaderStyle.Simple ||
+      (to.flags & NBD_CMD_FLAG.DF) !== 0;
     if (whole) {
-      this.#emit(28, (view) => encodeReadHeader(view, 0, to, this.#structured));
+      this.#emit(REPLY_HEADER_BYTES, (view) => encodeReadHeader(view, 0, to, this.#style));
       this.#output(this.memory.slice(offset, offset + length));
       return;
     }
@@ -140,9 +153,12 @@ export class MemoryServer implements NbdSink {
       const done = at + count === length;
       const data = this.memory.slice(from, from + count);
       if (data.every((byte) => byte === 0)) {
-        this.#emit(32, (view) => encodeHoleChunk(view, 0, to, from, count, done));
+        this.#emit(48, (view) => encodeHoleChunk(view, 0, to, from, count, done, this.#chunks));
       } else {
-        this.#emit(28, (view) => encodeDataChunk(view, 0, to, from, count, done));
+        this.#emit(
+          REPLY_HEADER_BYTES,
+          (view) => encodeDataChunk(view, 0, to, from, count, done, this.#chunks),
+        );
         this.#output(data);
       }
       at += count;
@@ -161,11 +177,12 @@ export class MemoryServer implements NbdSink {
     }
     const pairs = Uint32Array.from(extents);
     const count = pairs.length / 2;
-    this.#negotiated!.contexts.forEach(({ id }, index, all) => {
+    const wanted = this.#negotiated!.contexts.filter((_, i) => (to.contexts & (1 << i)) !== 0);
+    wanted.forEach(({ id }, index, all) => {
       const last = index === all.length - 1;
       this.#emit(
         blockStatusBytes(count),
-        (view) => encodeBlockStatusChunk(view, 0, to, id, pairs, count, last),
+        (view) => encodeBlockStatusChunk(view, 0, to, id, pairs, count, last, this.#chunks),
       );
     });
   }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { NbdExport } from "../../src/nbd/mod.ts";
+import { HeaderStyle, NBD_ERROR, type NbdExport } from "../../src/nbd/mod.ts";
 import {
   bytes,
   contextData,
@@ -89,7 +89,7 @@ Deno.test("EXPORT_NAME answers size and flags, 124 zeroes unless both agreed to 
   const { answer, sink } = negotiate(option(1, text("data")));
   assert.equal(answer, SIZE + u16(FLAGS));
   assert.equal(sink.negotiated?.export, DATA);
-  assert.equal(sink.negotiated?.structured, false);
+  assert.equal(sink.negotiated?.style, HeaderStyle.Simple);
 });
 
 Deno.test("EXPORT_NAME of an unknown, malformed or overlong name drops the connection", () => {
@@ -127,7 +127,7 @@ Deno.test("LIST names every export with its description", () => {
 });
 
 Deno.test("options that take no data refuse data and stay in step", () => {
-  for (const number of [3, 5, 8]) {
+  for (const number of [3, 5, 8, 11]) {
     const { answer, session } = negotiate(option(number, "00"));
     const { option: echoed, type } = errorOf(answer);
     assert.deepEqual([echoed, type], [number, ERR_INVALID]);
@@ -136,8 +136,8 @@ Deno.test("options that take no data refuse data and stay in step", () => {
 });
 
 Deno.test("unknown and unsupported options are answered UNSUP and the next one is understood", () => {
-  // PEEK_EXPORT (withdrawn), STARTTLS, EXTENDED_HEADERS, and two that nobody defined.
-  for (const [number, data] of [[4, ""], [5, ""], [11, ""], [99, "0102"], [0xfffffff0, "aa"]]) {
+  // PEEK_EXPORT (withdrawn), and two that nobody defined.
+  for (const [number, data] of [[4, ""], [99, "0102"], [0xfffffff0, "aa"]]) {
     const first = errorOf(negotiate(option(number as number, data as string)).answer);
     assert.deepEqual([first.option, first.type], [number, ERR_UNSUP]);
     const { answer } = negotiate(option(number as number, data as string), option(8));
@@ -229,7 +229,7 @@ Deno.test("STRUCTURED_REPLY is granted and brings DF", () => {
     reply(7, INFO, "0000", SIZE, u16(FLAGS_STRUCTURED)),
     reply(7, ACK),
   );
-  assert.equal(sink.negotiated?.structured, true);
+  assert.equal(sink.negotiated?.style, HeaderStyle.Structured);
   assert.deepEqual(sink.negotiated?.contexts, []);
 });
 
@@ -304,7 +304,7 @@ Deno.test("metadata contexts need structured replies, a known export and well-fo
 Deno.test("when shutting down every option but ABORT is answered SHUTDOWN", () => {
   for (const number of [3, 5, 6, 7, 8, 9, 10, 99]) {
     const { session, sink } = startSession();
-    session.shutdown();
+    session.refuse(NBD_ERROR.ESHUTDOWN);
     feed(session, "00000003", option(number, "0000"));
     const { type } = errorOf(sink.sent.slice(36));
     assert.equal(type, ERR_SHUTDOWN);
@@ -312,7 +312,7 @@ Deno.test("when shutting down every option but ABORT is answered SHUTDOWN", () =
     assert.deepEqual(sink.calls, [{ what: "finish" }]);
   }
   const { session, sink } = startSession();
-  session.shutdown();
+  session.refuse(NBD_ERROR.ESHUTDOWN);
   feed(session, "00000003", option(1, text("data")));
   assert.deepEqual(sink.calls, [{ what: "drop", reason: "the server is shutting down" }]);
 });

@@ -10,6 +10,7 @@ import {
   encodeReadHeader,
   encodeReply,
   encodeSimpleReply,
+  HeaderStyle,
   NBD_CMD,
   NBD_ERROR,
   nbdError,
@@ -87,13 +88,13 @@ Deno.test("structured chunks are byte-exact", () => {
     COOKIE,
     "00000014 00000007 00001000 00000003 fffff000 00000000",
   );
-  assert.equal(blockStatusBytes(2), 20 + 20);
+  assert.equal(blockStatusBytes(2), 32 + 40);
 });
 
 Deno.test("a READ is answered in the form that was negotiated", () => {
-  same((v, i) => encodeReadHeader(v, i, READ, false), "67446698 00000000", COOKIE);
+  same((v, i) => encodeReadHeader(v, i, READ, HeaderStyle.Simple), "67446698 00000000", COOKIE);
   same(
-    (v, i) => encodeReadHeader(v, i, READ, true),
+    (v, i) => encodeReadHeader(v, i, READ, HeaderStyle.Structured),
     "668e33ef 0001 0001",
     COOKIE,
     "00002008 0000000100001000",
@@ -103,24 +104,33 @@ Deno.test("a READ is answered in the form that was negotiated", () => {
 Deno.test("replies without data: simple on success, errors in the negotiated form", () => {
   const { OK, EIO } = NBD_ERROR;
   for (const type of [1, 3, 4, 5, 6]) {
-    for (const structured of [false, true]) {
+    for (const structured of [HeaderStyle.Simple, HeaderStyle.Structured]) {
       same((v, i) => encodeReply(v, i, at(type), OK, structured), "67446698 00000000", COOKIE);
     }
   }
   for (const type of [0, 1, 3, 4, 5, 6, 7, 99]) {
-    same((v, i) => encodeReply(v, i, at(type), EIO, false), "67446698 00000005", COOKIE);
     same(
-      (v, i) => encodeReply(v, i, at(type), EIO, true),
+      (v, i) => encodeReply(v, i, at(type), EIO, HeaderStyle.Simple),
+      "67446698 00000005",
+      COOKIE,
+    );
+    same(
+      (v, i) => encodeReply(v, i, at(type), EIO, HeaderStyle.Structured),
       "668e33ef 0001 8001",
       COOKIE,
       "00000006 00000005 0000",
     );
-    assert.ok(written((v, i) => encodeReply(v, i, at(type), EIO, true)).length <= 2 * 28);
+    assert.ok(
+      written((v, i) => encodeReply(v, i, at(type), EIO, HeaderStyle.Structured)).length <= 2 * 28,
+    );
   }
   for (const type of [0, 7]) {
-    assert.throws(() => written((v, i) => encodeReply(v, i, at(type), OK, true)), /carries data/);
+    assert.throws(
+      () => written((v, i) => encodeReply(v, i, at(type), OK, HeaderStyle.Structured)),
+      /carries data/,
+    );
   }
-  assert.equal(REPLY_HEADER_BYTES, 28);
+  assert.equal(REPLY_HEADER_BYTES, 40);
 });
 
 Deno.test("encoders refuse what the protocol forbids", () => {

@@ -171,7 +171,7 @@ Deno.test("DISC ends in good order, whatever its other fields say", () => {
 Deno.test("when shutting down requests get ESHUTDOWN, payloads under way are carried out", () => {
   const { session, sink } = transmitting();
   feed(session, request(WRITE, { length: 2 }), "01");
-  session.shutdown();
+  session.refuse(NBD_ERROR.ESHUTDOWN);
   feed(session, "02", request(READ, { length: 1 }), request(WRITE, { length: 3 }), "000000");
   feed(session, request(99), request(DISC));
   assert.deepEqual(sink.calls.map(({ what, error }) => [what, error]), [
@@ -187,7 +187,7 @@ Deno.test("a request that waits when the shutdown comes gets ESHUTDOWN", () => {
   const { session, sink } = transmitting();
   sink.free = 0;
   feed(session, request(WRITE, { length: 2 }));
-  session.shutdown();
+  session.refuse(NBD_ERROR.ESHUTDOWN);
   sink.free = 2;
   session.resume();
   feed(session, "0102", request(FLUSH));
@@ -195,4 +195,29 @@ Deno.test("a request that waits when the shutdown comes gets ESHUTDOWN", () => {
     ["reject", NBD_ERROR.ESHUTDOWN],
     ["reject", NBD_ERROR.ESHUTDOWN],
   ]);
+});
+
+Deno.test("an error for all requests holds until it is taken back", () => {
+  const { session, sink } = transmitting();
+  session.refuse(NBD_ERROR.EIO);
+  feed(session, request(READ, { length: 1 }), request(WRITE, { length: 2 }), "0102");
+  session.refuse(NBD_ERROR.OK);
+  feed(session, request(READ, { length: 1 }));
+  assert.deepEqual(sink.calls.map(({ what, error }) => [what, error]), [
+    ["reject", NBD_ERROR.EIO],
+    ["reject", NBD_ERROR.EIO],
+    ["request", undefined],
+  ]);
+});
+
+Deno.test("a client that chooses an export served elsewhere is left there, unread bytes and all", () => {
+  const { session, sink } = startSession([DATA, { ...DATA, name: "other" }]);
+  sink.elsewhere = "other";
+  const hello = bytes("00000003", option(7, infoData("other")));
+  const stream = bytes(hello, request(READ, { length: 1 }), "0102");
+  assert.equal(session.consume(stream, 0, stream.length), hello.length);
+  assert.deepEqual(sink.calls, [{ what: "established" }]);
+  assert.equal(session.closed, true);
+  assert.equal(session.consume(stream, hello.length, stream.length), hello.length);
+  assert.equal(sink.calls.length, 1);
 });

@@ -95,6 +95,7 @@ export async function startPlanes(options: PlaneOptions): Promise<Running> {
     afterPowerLoss: "wait",
     soleBoot: false,
     io,
+    freezeLimit: 60_000,
     timeout: 10_000,
     alExtents: "auto",
     replicas: nodes.map((node) => ({

@@ -1,26 +1,27 @@
 /** The event loop of one volume: everything that happens to it comes through here. */
 import { randomBytes } from "node:crypto";
 import type { Note } from "../../cluster/types.ts";
-import { NBD_STATE } from "../../nbd/mod.ts";
+import { NBD_STATE, type NbdExport } from "../../nbd/mod.ts";
 import { boottimeMs } from "../../os/clock.ts";
 import { createEngine, type Engine } from "../../os/engine.ts";
 import { listenTcp } from "../../os/sockets.ts";
-import type {
-  ControlMessage,
+import {
+  type ControlMessage,
   FrameKind,
   RequestKind,
-  VolumeAsk,
-  VolumeInit,
-  VolumeIo,
-  VolumeReport,
+  type VolumeAsk,
+  type VolumeInit,
+  type VolumeIo,
+  type VolumeReport,
 } from "../../volume/types.ts";
 import type { Volume } from "../../volume/volume.ts";
 import { BufferPool } from "./buffers.ts";
 import { allocationOf, DiskError } from "./disk.ts";
 import { DiskIo } from "./disk_io.ts";
 import { type ExportHost, ExportServer } from "./export_server.ts";
+import { IoStats } from "./io_stats.ts";
 import { LeaseCell } from "./lease_cell.ts";
-import type { WorkerInit, WorkerMessage, WorkerOrder } from "./messages.ts";
+import type { PassedClient, WorkerInit, WorkerMessage, WorkerOrder } from "./messages.ts";
 import { Operations } from "./operations.ts";
 import { OrderInlet } from "./order_inlet.ts";
 import { openReplicaDisk, type ReplicaDisk } from "./replica_disk.ts";
@@ -38,6 +39,8 @@ const CLIENT_BYTES = 64 << 20;
 const LONGEST_WAIT = 40;
 /** How often listeners and challenges are looked after, milliseconds. */
 const HOUSEKEEPING = 1000;
+/** What every block device takes, bytes. */
+const SECTOR = 512;
 /** The volume may take so long to end in order, milliseconds. */
 const END_PATIENCE = 8000;
 
@@ -46,6 +49,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
   readonly engine: Engine;
   readonly operations: Operations;
   readonly pool: BufferPool;
+  readonly stats: IoStats;
   readonly #init: WorkerInit;
   readonly #post: (message: WorkerMessage) => void;
   readonly #lease: LeaseCell;
@@ -74,6 +78,8 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     this.#init = init;
     this.#post = post;
     this.#lease = new LeaseCell(init.lease);
+    this.stats = new IoStats(init.stats);
+    this.stats.now = this.#now;
     this.#replica = openReplicaDisk(init, init.io);
     let listener: number;
     try {
@@ -100,16 +106,24 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
       listener,
       timeout: init.timeout,
     }, this.#now);
-    const places = { dataFd: disk.fd, metaFd, metaStart };
-    this.#disk = new DiskIo(engine, this.operations, this.pool, places, (tag, errno) => {
-      this.#volume.done(tag, errno);
-    });
+    const { fastZero, fastZeroAllocated } = disk;
+    const zeroUnit = disk.block ? Math.max(SECTOR, disk.alignment) : 1;
+    const places = { dataFd: disk.fd, metaFd, metaStart, fastZero, fastZeroAllocated, zeroUnit };
+    this.#disk = new DiskIo(
+      engine,
+      this.operations,
+      this.pool,
+      places,
+      this.stats,
+      (tag, errno) => this.#volume.done(tag, errno),
+    );
     this.#exports = new ExportServer(this, {
+      ...init.export,
       name: init.volume,
       size: init.size,
-      path: init.exportPath,
+      replicated: init.peers.length > 0,
       minimumBlock: disk.alignment,
-      fastZero: disk.fastZero,
+      fastZero,
       rotational: disk.rotational,
       budget: CLIENT_BYTES,
     });
@@ -165,6 +179,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     if (this.#fresh) return;
     this.#fresh = true;
     this.#now = boottimeMs();
+    this.stats.now = this.#now;
     const { epoch, until } = this.#lease.read();
     if (epoch !== this.#epoch || until !== this.#until) {
       this.#epoch = epoch;
@@ -188,6 +203,12 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     switch (message.type) {
       case "wake":
         return;
+      case "listen":
+        return this.#exports.listen(message.fd);
+      case "exports":
+        return this.#exports.share(message.exports);
+      case "client":
+        return this.#exports.adopt(message.client);
       case "order":
         if (message.order.type === "demote") this.#exports.leave();
         return this.#volume.order(message.order);
@@ -281,6 +302,8 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     at: number,
     flags: number,
   ): void {
+    const timed = requestOf(kind);
+    if (timed !== null) this.stats.sent(timed, seq);
     this.#links.sendData(peer, kind, session, seq, offset, length, buffer, at, flags);
   }
 
@@ -300,6 +323,10 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
 
   // VolumeIo: clients and cluster.
 
+  began(request: number): void {
+    this.#exports.began(request);
+  }
+
   answer(request: number, errno: number): void {
     this.#exports.answer(request, errno);
   }
@@ -307,6 +334,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
   report(report: VolumeReport): void {
     this.#report = report;
     if (report.role !== "Primary") this.#exports.leave();
+    this.#exports.frozen(report.role === "Primary" && report.frozen);
     this.#post({ type: "report", report });
   }
 
@@ -358,6 +386,26 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     return allocationOf(fd, offset, length, extents, most, hole);
   }
 
+  dirty(offset: number, length: number, extents: Uint32Array, most: number): number {
+    return this.#volume.dirty(offset, length, extents, most);
+  }
+
+  zeroesFast(offset: number, length: number, keepAllocated: boolean): boolean {
+    return this.#disk.zeroesFast(offset, length, keepAllocated);
+  }
+
+  serving(entry: NbdExport | null): void {
+    this.#post({ type: "serving", export: entry });
+  }
+
+  pass(client: PassedClient): void {
+    this.#post({ type: "pass", client });
+  }
+
+  beginTls(fd: number, plain: number): void {
+    this.#post({ type: "tls", fd, plain });
+  }
+
   // What links tell.
 
   connected(peer: number): void {
@@ -382,11 +430,29 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     buffer: number,
     flags: number,
   ): void {
+    if (kind === FrameKind.Wrote || kind === FrameKind.Flushed) this.stats.acknowledged(seq);
     this.#volume.frame(peer, kind, session, seq, offset, length, buffer, flags);
   }
 
   control(peer: number, message: ControlMessage): void {
     this.#volume.control(peer, message);
+  }
+}
+
+/** The request that a frame carries out on the replica; null for an answer and for a resync's. */
+function requestOf(kind: FrameKind): RequestKind | null {
+  switch (kind) {
+    case FrameKind.Write:
+      return RequestKind.Write;
+    case FrameKind.Flush:
+      return RequestKind.Flush;
+    case FrameKind.Trim:
+      return RequestKind.Trim;
+    case FrameKind.Zero:
+    case FrameKind.ZeroAllocated:
+      return RequestKind.Zero;
+    default:
+      return null;
   }
 }
 

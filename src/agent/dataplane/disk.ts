@@ -7,6 +7,8 @@ import { metadataSize } from "../../volume/metadata/layout.ts";
 const LOCK_EXCLUSIVE_NOW = 2 | 4;
 const FALLOC_KEEP_SIZE = 1;
 const FALLOC_PUNCH_HOLE = 2;
+const FALLOC_ZERO_RANGE = 16;
+const LONGEST_EXTENT = 2 ** 32 - 65536;
 /** udev holds a device for a moment when somebody closed it after writing. Tries, 50 ms apart. */
 const LOCK_TRIES = 40;
 
@@ -29,6 +31,8 @@ export interface Disk {
   readonly rotational: boolean;
   /** Zeroing is quicker than writing zeroes. */
   readonly fastZero: boolean;
+  /** It is so, too, when the range must stay allocated. */
+  readonly fastZeroAllocated: boolean;
 }
 
 /** Where a replica's data and metadata are. */
@@ -54,6 +58,7 @@ export function lockDisk(path: string, options: { readonly direct: boolean }): D
     lock(fd, path);
     const size = diskSize(fd, path);
     const queue = block ? queueDirectory(device) : undefined;
+    const deviceZeroes = Number(readAttribute(queue, "write_zeroes_max_bytes") ?? 0) > 0;
     const writeThrough = readAttribute(queue, "write_cache") === "write through";
     return {
       path,
@@ -64,9 +69,8 @@ export function lockDisk(path: string, options: { readonly direct: boolean }): D
       // What a file's file system keeps back is not for us to know.
       volatileCache: !(options.direct && writeThrough),
       rotational: readAttribute(queue, "rotational") === "1",
-      fastZero: block
-        ? Number(readAttribute(queue, "write_zeroes_max_bytes") ?? 0) > 0
-        : canPunch(fd, size),
+      fastZero: block ? deviceZeroes : canPunch(fd, size),
+      fastZeroAllocated: block ? deviceZeroes : canZeroRange(fd, size),
     };
   } catch (error) {
     closeQuietly(fd);
@@ -138,9 +142,11 @@ export function allocationOf(
   let count = 0;
   for (let at = offset; at < end && count < most; count++) {
     const extent = extentAt(fd, at, end);
-    extents[2 * count] = extent.end - at;
+    // A length has 32 bits.
+    const stop = Math.min(extent.end, at + LONGEST_EXTENT);
+    extents[2 * count] = stop - at;
     extents[2 * count + 1] = extent.hole ? hole : 0;
-    at = extent.end;
+    at = stop;
   }
   return count;
 }
@@ -223,4 +229,12 @@ function readAttribute(queue: string | undefined, name: string): string | undefi
 function canPunch(fd: number, size: number): boolean {
   const beyond = Math.ceil(size / 4096) * 4096;
   return libc.fallocate(fd, FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE, beyond, 4096) === 0;
+}
+
+/** Does it zero ranges that stay allocated? Asked behind the end, too, and given back. */
+function canZeroRange(fd: number, size: number): boolean {
+  const beyond = Math.ceil(size / 4096) * 4096;
+  const can = libc.fallocate(fd, FALLOC_KEEP_SIZE | FALLOC_ZERO_RANGE, beyond, 4096) === 0;
+  if (can) libc.fallocate(fd, FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE, beyond, 4096);
+  return can;
 }

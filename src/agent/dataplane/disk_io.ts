@@ -3,6 +3,8 @@ import type { Engine } from "../../os/engine.ts";
 import { ERRNO } from "../../os/errno.ts";
 import { Slab } from "../../os/memory.ts";
 import { BufferPool } from "./buffers.ts";
+import { RequestKind } from "../../volume/types.ts";
+import type { IoStats } from "./io_stats.ts";
 import type { Completion, Operations } from "./operations.ts";
 
 /** Zeroes that have to be written go in pieces of this size, bytes. */
@@ -17,6 +19,11 @@ export interface DiskPlaces {
   readonly metaFd: number;
   /** Byte of `metaFd` at which the metadata begin. */
   readonly metaStart: number;
+  /** See `Disk`. */
+  readonly fastZero: boolean;
+  readonly fastZeroAllocated: boolean;
+  /** Zeroing takes multiples of so many bytes. */
+  readonly zeroUnit: number;
 }
 
 /** Tells the volume that an operation ended. `errno` is positive, 0 for success. */
@@ -33,6 +40,9 @@ class DiskOperation implements Completion {
   tag = 0;
   /** Result that counts as success. */
   expected = 0;
+  kind: RequestKind = RequestKind.Read;
+  /** When it began, milliseconds. */
+  since = 0;
   pool: BufferPool | null = null;
   buffer = -1;
   readonly #owner: DiskIo;
@@ -60,6 +70,7 @@ export class DiskIo {
   readonly #pool: BufferPool;
   readonly #places: DiskPlaces;
   readonly #done: Done;
+  readonly #stats: IoStats;
   readonly #free: DiskOperation[] = [];
   readonly #meta = new BufferPool(META_BYTES, META_PIECE);
   readonly #waitingMeta: PendingMeta[] = [];
@@ -72,18 +83,20 @@ export class DiskIo {
     operations: Operations,
     pool: BufferPool,
     places: DiskPlaces,
+    stats: IoStats,
     done: Done,
   ) {
     this.#engine = engine;
     this.#operations = operations;
     this.#pool = pool;
     this.#places = places;
+    this.#stats = stats;
     this.#done = done;
   }
 
   /** See `VolumeIo.read`. */
   read(tag: number, offset: number, length: number, buffer: number, bufferOffset: number): void {
-    const engineTag = this.#begin(tag, length, this.#pool, buffer);
+    const engineTag = this.#begin(tag, RequestKind.Read, length, this.#pool, buffer);
     const at = this.#pool.offset(buffer) + bufferOffset;
     this.#engine.read(this.#places.dataFd, this.#pool.slab, at, length, offset, engineTag);
   }
@@ -97,7 +110,7 @@ export class DiskIo {
     bufferOffset: number,
     durable: boolean,
   ): void {
-    const engineTag = this.#begin(tag, length, this.#pool, buffer);
+    const engineTag = this.#begin(tag, RequestKind.Write, length, this.#pool, buffer);
     const at = this.#pool.offset(buffer) + bufferOffset;
     const fd = this.#places.dataFd;
     this.#engine.write(fd, this.#pool.slab, at, length, offset, durable, engineTag);
@@ -105,14 +118,16 @@ export class DiskIo {
 
   /** See `VolumeIo.flush`. */
   flush(tag: number): void {
-    this.#engine.flush(this.#places.dataFd, this.#begin(tag, 0, null, -1));
+    this.#engine.flush(this.#places.dataFd, this.#begin(tag, RequestKind.Flush, 0, null, -1));
   }
 
   /** See `VolumeIo.discard`. */
   discard(tag: number, offset: number, length: number): void {
     if (!this.#canDiscard) return this.#writeZeroes(tag, offset, length);
+    const since = this.#stats.now;
     const operation = this.#operations.begin({
       completed: (_what, result) => {
+        this.#stats.disk(RequestKind.Trim, since);
         if (result === -ERRNO.EOPNOTSUPP) this.#canDiscard = false;
         this.#zeroed(tag, offset, length, result);
       },
@@ -123,13 +138,25 @@ export class DiskIo {
   /** See `VolumeIo.zero`. */
   zero(tag: number, offset: number, length: number, keepAllocated: boolean): void {
     if (!this.#canZero) return this.#writeZeroes(tag, offset, length);
+    const since = this.#stats.now;
     const operation = this.#operations.begin({
       completed: (_what, result) => {
+        this.#stats.disk(RequestKind.Zero, since);
         if (result === -ERRNO.EOPNOTSUPP) this.#canZero = false;
         this.#zeroed(tag, offset, length, result);
       },
     }, 0);
     this.#engine.zero(this.#places.dataFd, offset, length, keepAllocated, operation);
+  }
+
+  /**
+   * Is this range zeroed more quickly than zeroes are written? What the disk has refused once, and a
+   * part of a sector, is not.
+   */
+  zeroesFast(offset: number, length: number, keepAllocated: boolean): boolean {
+    const { fastZero, fastZeroAllocated, zeroUnit } = this.#places;
+    return this.#canZero && (keepAllocated ? fastZeroAllocated : fastZero) &&
+      offset % zeroUnit === 0 && length % zeroUnit === 0;
   }
 
   /** See `VolumeIo.writeMeta`. */
@@ -150,12 +177,21 @@ export class DiskIo {
     const { tag, pool } = operation;
     this.#free.push(operation);
     if (pool === this.#meta) this.#startWaitingMeta();
+    else this.#stats.disk(operation.kind, operation.since);
     this.#done(tag, errno);
   }
 
-  #begin(tag: number, expected: number, pool: BufferPool | null, buffer: number): number {
+  #begin(
+    tag: number,
+    kind: RequestKind,
+    expected: number,
+    pool: BufferPool | null,
+    buffer: number,
+  ): number {
     const operation = this.#free.pop() ?? new DiskOperation(this);
     operation.tag = tag;
+    operation.kind = kind;
+    operation.since = this.#stats.now;
     operation.expected = expected;
     operation.pool = pool;
     operation.buffer = buffer;
@@ -169,7 +205,7 @@ export class DiskIo {
     const at = this.#meta.offset(buffer);
     this.#meta.slab.bytes.set(bytes, at);
     const { metaFd, metaStart } = this.#places;
-    const engineTag = this.#begin(tag, bytes.length, this.#meta, buffer);
+    const engineTag = this.#begin(tag, RequestKind.Write, bytes.length, this.#meta, buffer);
     const place = metaStart + offset;
     this.#engine.write(metaFd, this.#meta.slab, at, bytes.length, place, true, engineTag);
     return true;

@@ -6,7 +6,8 @@
  *
  * - `worker.ts` is the entry, `data_plane.ts` the event loop that ties the parts together;
  * - `disk.ts` opens a disk or says why not, `disk_io.ts` is the disk half of the volume's I/O;
- * - `export_server.ts`, `nbd_connection.ts`: the unix socket and its clients;
+ * - `export_server.ts`, `nbd_connection.ts`: the export's socket and its clients; `io_stats.ts` counts
+ *   and times what they ask for;
  * - `replica_listener.ts`, `replica_link.ts`: replication over TCP, `meta_area.ts` the metadata;
  * - `buffers.ts`, `operations.ts`: memory and completions, both without allocation per request.
  *
@@ -16,13 +17,15 @@
  */
 import type { Note } from "../../cluster/types.ts";
 import type { ClusterKeys } from "../../config/key_file.ts";
-import type { Config, VolumeConfig } from "../../config/types.ts";
+import { type Config, DEFAULT_CONNECTIONS, type VolumeConfig } from "../../config/types.ts";
 import { boottimeMs } from "../../os/clock.ts";
 import { closeQuietly } from "../../os/libc.ts";
 import type { EngineName } from "../../os/engine.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts";
+import type { NbdExport } from "../../nbd/mod.ts";
+import { type IoSnapshot, IoStats } from "./io_stats.ts";
 import { LeaseCell } from "./lease_cell.ts";
-import type { WorkerInit, WorkerMessage, WorkerReady } from "./messages.ts";
+import type { PassedClient, WorkerInit, WorkerMessage, WorkerReady } from "./messages.ts";
 import { OrderPipe } from "./order_pipe.ts";
 
 /** What {@linkcode VolumeWorker.start} needs. */
@@ -34,6 +37,8 @@ export interface VolumeWorkerOptions {
   readonly keys: ClusterKeys;
   /** Linux boot id. */
   readonly bootId: string;
+  /** Other volumes here have the same socket. Default false. */
+  readonly shared?: boolean;
   /** The module that calls `serveDataPlane` in a Worker. Default: the program's main module. */
   readonly moduleUrl?: string;
   /** Default: the best that the kernel offers. */
@@ -56,12 +61,19 @@ export class VolumeWorker {
   onNote: (note: Note) => void = () => {};
   /** The Worker could not start or go on: what, where, the mend. It is gone. */
   onFatal: (reason: string) => void = () => {};
+  /** The export is served from now on, or, without one, no more. Called for shared sockets. */
+  onServing: (entry: NbdExport | null) => void = () => {};
+  /** A client that another volume's Worker is to serve. Its descriptor belongs to the callee. */
+  onPass: (client: PassedClient) => void = ({ fd }) => closeQuietly(fd);
+  /** TLS is to begin on `fd`, for `plain`. Both descriptors belong to the callee. */
+  onTls: (fd: number, plain: number) => void = (...both) => both.forEach(closeQuietly);
   /** The disk is open and the replication port is bound. */
   onReady: (ready: WorkerReady) => void = () => {};
 
   readonly #worker: Worker;
   readonly #pipe: OrderPipe;
   readonly #lease = new LeaseCell();
+  readonly #stats = new IoStats();
   readonly #ended = Promise.withResolvers<void>();
   /** Waits for the Worker to have loaded its modules; null once it is sent. */
   #init: WorkerInit | null;
@@ -83,7 +95,34 @@ export class VolumeWorker {
       event.preventDefault();
       this.#fatal(`the data plane broke down: ${event.message}`);
     };
-    this.#init = workerInit(options, this.#pipe.workerEnd, this.#lease.buffer);
+    this.#init = workerInit(
+      options,
+      this.#pipe.workerEnd,
+      this.#lease.buffer,
+      this.#stats.buffer,
+    );
+  }
+
+  /** Counters and latencies since the Worker started. */
+  stats(): IoSnapshot {
+    return this.#stats.snapshot();
+  }
+
+  /** A listening socket that several volumes share: the Worker takes clients from this descriptor. */
+  listen(fd: number): void {
+    if (this.#over) closeQuietly(fd);
+    else this.#pipe.send({ type: "listen", fd });
+  }
+
+  /** All exports that are served on the shared socket. */
+  exports(exports: readonly NbdExport[]): void {
+    if (!this.#over) this.#pipe.send({ type: "exports", exports });
+  }
+
+  /** A client from the Worker of another volume. */
+  adopt(client: PassedClient): void {
+    if (this.#over) closeQuietly(client.fd);
+    else this.#pipe.send({ type: "client", client });
   }
 
   /** Passes an order on. It is carried out in order, and answered by `onAsk`. */
@@ -113,6 +152,8 @@ export class VolumeWorker {
   }
 
   #message(message: WorkerMessage): void {
+    if (message.type === "pass") return this.onPass(message.client);
+    if (message.type === "tls") return this.onTls(message.fd, message.plain);
     if (this.#over) return;
     switch (message.type) {
       case "loaded":
@@ -127,6 +168,8 @@ export class VolumeWorker {
         return this.onAsk(message.ask);
       case "note":
         return this.onNote(message.note);
+      case "serving":
+        return this.onServing(message.export);
       case "fatal":
         return this.#fatal(message.reason);
       case "ended":
@@ -153,8 +196,10 @@ function workerInit(
   options: VolumeWorkerOptions,
   orders: number,
   lease: SharedArrayBuffer,
+  stats: SharedArrayBuffer,
 ): WorkerInit {
   const { config, volume, node, keys } = options;
+  const { address, path, tcp, connections } = volume.export;
   const own = volume.replicas.find((replica) => replica.node === node);
   if (own === undefined) {
     throw new Error(`volume ${volume.name} has no replica on node ${node}`);
@@ -172,7 +217,20 @@ function workerInit(
     io: volume.io,
     disk: own.disk,
     metaDisk: own.metaDisk,
-    exportPath: volume.export.path,
+    export: {
+      address,
+      path,
+      tcp: tcp === undefined ? null : {
+        host: tcp.host,
+        port: tcp.port,
+        allow: tcp.allow,
+        tls: tcp.tls !== null,
+      },
+      connections: connections ?? DEFAULT_CONNECTIONS,
+      shared: options.shared === true,
+      freezeLimit: volume.freezeLimit,
+    },
+    stats,
     listen: { host: own.host, port: own.port },
     peers: volume.replicas
       .filter((replica) => replica.node !== node)

@@ -9,7 +9,8 @@
  * @module
  */
 import type { Note } from "../../cluster/types.ts";
-import type { ReplicationProtocol } from "../../config/types.ts";
+import type { IpNetwork, ReplicationProtocol } from "../../config/types.ts";
+import type { HeaderStyle, NbdExport } from "../../nbd/mod.ts";
 import type { EngineName } from "../../os/engine.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts";
 
@@ -36,8 +37,9 @@ export interface WorkerInit {
   readonly disk: string;
   /** `internal` or a path. */
   readonly metaDisk: string;
-  /** Path of the export's unix socket. */
-  readonly exportPath: string;
+  readonly export: ExportInit;
+  /** Counters and latencies, as `io_stats.ts` lays them out. */
+  readonly stats: SharedArrayBuffer;
   /** Own replication address; port 0 takes a free one (the `ready` message tells which). */
   readonly listen: { readonly host: string; readonly port: number };
   readonly peers: readonly PeerAddress[];
@@ -51,10 +53,56 @@ export interface WorkerInit {
   readonly lease: SharedArrayBuffer;
 }
 
+/** Where and how clients are served. */
+export interface ExportInit {
+  /** As written in the configuration. */
+  readonly address: string;
+  /** Path of the unix socket; empty for TCP. */
+  readonly path: string;
+  readonly tcp: TcpExportInit | null;
+  /** Clients at a time. */
+  readonly connections: number;
+  /** Several volumes have this socket: the main thread makes it, and clients may have to be passed on. */
+  readonly shared: boolean;
+  /** After so many milliseconds without thawing, clients get errors. */
+  readonly freezeLimit: number;
+}
+
+/** An export over TCP. */
+export interface TcpExportInit {
+  readonly host: string;
+  readonly port: number;
+  /** Empty: anybody. */
+  readonly allow: readonly IpNetwork[];
+  /** Everything but STARTTLS is refused before TLS. */
+  readonly tls: boolean;
+}
+
+/**
+ * A client whose handshake was carried out by the Worker of another volume on the same socket. The
+ * descriptor changes hands with it. Byte strings are in base64.
+ */
+export interface PassedClient {
+  readonly volume: string;
+  readonly fd: number;
+  readonly style: HeaderStyle;
+  /** Names of the metadata contexts that it selected. */
+  readonly contexts: readonly string[];
+  /** The last answer of the handshake, still to be sent. */
+  readonly reply: string;
+  /** What it sent after that. */
+  readonly rest: string;
+}
+
 /** What goes through the socket pair. `wake` says only that the lease changed. */
 export type WorkerOrder =
   | { readonly type: "order"; readonly order: VolumeOrder }
   | { readonly type: "wake" }
+  /** A listening socket that several volumes share; the Worker closes it. */
+  | { readonly type: "listen"; readonly fd: number }
+  /** All exports on the shared socket, this one included. */
+  | { readonly type: "exports"; readonly exports: readonly NbdExport[] }
+  | { readonly type: "client"; readonly client: PassedClient }
   /** End, with the clean mark; a Primary is demoted by force. */
   | { readonly type: "end" };
 
@@ -75,6 +123,12 @@ export type WorkerMessage =
   | { readonly type: "report"; readonly report: VolumeReport }
   | { readonly type: "ask"; readonly ask: VolumeAsk }
   | { readonly type: "note"; readonly note: Note }
+  /** The export is served from now on, or, without one, no more. Said of shared sockets. */
+  | { readonly type: "serving"; readonly export: NbdExport | null }
+  /** For the Worker of another volume. */
+  | { readonly type: "pass"; readonly client: PassedClient }
+  /** TLS is to begin on `fd`; what it carries goes to and comes from `plain`. Both change hands. */
+  | { readonly type: "tls"; readonly fd: number; readonly plain: number }
   /** Nothing follows; everything is closed. */
   | { readonly type: "ended" }
   /** It could not start or go on. Nothing follows. */

@@ -1,11 +1,8 @@
 /** One NBD client: bytes in, requests to the volume, replies out. */
 import {
-  blockStatusBytes,
-  encodeBlockStatusChunk,
-  encodeReadHeader,
-  encodeReply,
   NBD_CMD,
   NBD_CMD_FLAG,
+  NBD_ERROR,
   type NbdError,
   nbdError,
   type NbdNegotiated,
@@ -14,13 +11,15 @@ import {
   type NbdSink,
   type NbdTarget,
   REPLY_HEADER_BYTES,
+  TlsStage,
 } from "../../nbd/mod.ts";
 import type { Slab } from "../../os/memory.ts";
+import { endSending } from "../../os/sockets.ts";
 import { RequestKind } from "../../volume/types.ts";
 import type { ExportServer } from "./export_server.ts";
 import type { Completion } from "./operations.ts";
+import { LONGEST_RECORD, ReplySender, senderBytes, type SendOwner } from "./reply_sender.ts";
 import { RequestSlot, SlotState } from "./requests.ts";
-import { SendRing } from "./send_ring.ts";
 
 /** Requests that one client may have under way. */
 export const CONNECTION_SLOTS = 128;
@@ -28,75 +27,85 @@ export const CONNECTION_SLOTS = 128;
 const RECEIVE_BYTES = 32 * 1024;
 /** From here on a payload is received straight into its buffer. */
 const DIRECT_BYTES = 8 * 1024;
-const RING_BYTES = 32 * 1024;
-/** Extents of one BLOCK_STATUS reply. */
-const STATUS_EXTENTS = 256;
-const LONGEST_RECORD = blockStatusBytes(STATUS_EXTENTS);
 /** CACHE is carried out by reading pieces of this size, in bytes. */
 const CACHE_STEP = 1 << 20;
+/** A client has so long for its handshake, TLS included, milliseconds. */
+const HANDSHAKE_PATIENCE = 10_000;
+/** A client that was told to go is waited for so long, milliseconds. */
+const FAREWELL_PATIENCE = 2000;
+/** A client that reads none of its answers for so long gives up its buffers to those that wait. */
+const READING_PATIENCE = 30_000;
 
 /** Bytes of the server's slab that one connection takes. */
-export const CONNECTION_BYTES = RECEIVE_BYTES + RING_BYTES + CONNECTION_SLOTS * REPLY_HEADER_BYTES;
+export const CONNECTION_BYTES = RECEIVE_BYTES + senderBytes(CONNECTION_SLOTS);
 
 const enum What {
   Receive,
   ReceivePayload,
-  /** From here on: bytes of the ring to free. */
-  SendRing = 1 << 8,
-  /** From here on: the slot whose data went out. */
-  SendData = 1 << 20,
 }
 
 /** Only {@linkcode ExportServer} makes these. */
-export class NbdConnection implements NbdSink, Completion {
+export class NbdConnection implements NbdSink, SendOwner, Completion {
   /** Place in the server's table, part of the request numbers. */
   readonly index: number;
   readonly #server: ExportServer;
-  readonly #fd: number;
-  readonly #session: NbdSession;
+  #session: NbdSession;
   readonly #slab: Slab;
   readonly #receiveAt: number;
-  readonly #headersAt: number;
-  readonly #ring: SendRing;
+  readonly #replies: ReplySender;
   readonly #slots: RequestSlot[] = [];
   readonly #free: RequestSlot[] = [];
   /** The slot whose payload is coming in. */
   #incoming: RequestSlot | null = null;
   /** CACHE requests whose next piece is due. */
   readonly #caching: RequestSlot[] = [];
-  /** Reply bytes promised to requests under way. */
-  #reserved = 0;
   /** Received and not yet consumed, while the session is paused. */
   #at = 0;
   #end = 0;
-  /** Operations of the engine under way on this socket. */
-  #operations = 0;
   #receiving = false;
   /** No more requests are taken; close when the last reply is out. */
   #leaving = false;
+  /** All is sent; what the client may still send is read and thrown away until it hangs up. */
+  #farewell = false;
   #closed = false;
-  #structured = false;
+  /** STARTTLS was granted: TLS begins when the answer is sent. */
+  #tlsDue = false;
+  /** The client is another volume's, and goes there when the answers to its options are sent. */
+  #passing: { readonly negotiated: NbdNegotiated; readonly reply: Uint8Array } | null = null;
+  /** When it came, or was told to go, milliseconds. */
+  #phaseSince: number;
 
   /** `base`: first of {@linkcode CONNECTION_BYTES} bytes of the slab. */
   constructor(server: ExportServer, index: number, fd: number, slab: Slab, base: number) {
     this.#server = server;
     this.index = index;
-    this.#fd = fd;
     this.#slab = slab;
     this.#receiveAt = base;
-    this.#headersAt = base + RECEIVE_BYTES + RING_BYTES;
-    this.#ring = new SendRing(slab, base + RECEIVE_BYTES, RING_BYTES, this.#startSend);
+    this.#replies = new ReplySender(server, this, fd, slab, base + RECEIVE_BYTES);
     for (let i = CONNECTION_SLOTS - 1; i >= 0; i--) {
       this.#slots[i] = new RequestSlot(i);
       this.#free.push(this.#slots[i]!);
     }
-    this.#session = new NbdSession(server.exports, server.limits, this);
+    const tls = server.tls ? TlsStage.Required : TlsStage.None;
+    this.#session = new NbdSession(server.exports, server.limits, this, tls);
+    this.#phaseSince = server.stats.now;
   }
 
   /** Greets the client and listens to it. */
   start(): void {
     this.#session.start();
     this.#receive();
+  }
+
+  /** Goes on after a handshake that another one has carried out. */
+  goOn(negotiated: NbdNegotiated, reply: Uint8Array, rest: Uint8Array): void {
+    this.#session = NbdSession.established(this.#server.exports, this, negotiated);
+    this.established(negotiated, reply);
+    this.#slab.bytes.set(rest, this.#receiveAt);
+    this.#at = this.#receiveAt;
+    this.#end = this.#receiveAt + rest.length;
+    this.#consume();
+    this.#server.touch(this);
   }
 
   /** Requests under way. */
@@ -108,20 +117,27 @@ export class NbdConnection implements NbdSink, Completion {
 
   /** Handshake bytes. A client that leaves a whole ring of them unread is no client. */
   send(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += LONGEST_RECORD) {
-      const piece = bytes.subarray(at, at + LONGEST_RECORD);
-      if (!this.#ring.hasRoom(piece.length, LONGEST_RECORD)) {
-        return this.close("it does not read the answers to its options");
-      }
-      const offset = this.#ring.reserve(piece.length);
-      this.#slab.bytes.set(piece, offset);
-      this.#ring.commit(piece.length);
+    if (!this.#replies.handshake(bytes)) {
+      return this.close("it does not read the answers to its options");
     }
     this.#server.touch(this);
   }
 
-  established(negotiated: NbdNegotiated): void {
-    this.#structured = negotiated.structured;
+  startTls(): void {
+    this.#tlsDue = true;
+    this.#server.touch(this);
+  }
+
+  established(negotiated: NbdNegotiated, reply: Uint8Array): boolean {
+    if (!this.#server.serves(negotiated.export)) {
+      this.#passing = { negotiated, reply };
+      this.#server.touch(this);
+      return false;
+    }
+    this.#replies.style = negotiated.style;
+    this.send(reply);
+    if (this.#server.refusal !== NBD_ERROR.OK) this.refuse(this.#server.refusal);
+    return true;
   }
 
   request(request: NbdRequest): boolean {
@@ -145,9 +161,13 @@ export class NbdConnection implements NbdSink, Completion {
         return true;
       }
       case NBD_CMD.WRITE_ZEROES: {
+        const keep = (request.flags & NBD_CMD_FLAG.NO_HOLE) !== 0;
+        if ((request.flags & NBD_CMD_FLAG.FAST_ZERO) !== 0) {
+          const fast = this.#server.zeroesFast(request.offset, request.length, keep);
+          if (!fast) return this.reject(request, NBD_ERROR.ENOTSUP);
+        }
         const slot = this.#take(request, 0);
         if (slot === null) return false;
-        const keep = (request.flags & NBD_CMD_FLAG.NO_HOLE) !== 0;
         const kind = keep ? RequestKind.ZeroAllocated : RequestKind.Zero;
         this.#submit(slot, kind, slot.offset, slot.length);
         return true;
@@ -161,7 +181,8 @@ export class NbdConnection implements NbdSink, Completion {
       case NBD_CMD.BLOCK_STATUS: {
         // The read asks whether this replica may answer at all, and waits for writes under way.
         const gate = Math.min(request.length, this.#server.gateBytes);
-        const slot = this.#take(request, gate, LONGEST_RECORD);
+        const chunks = this.#session.negotiated!.contexts.length;
+        const slot = this.#take(request, gate, chunks * LONGEST_RECORD);
         if (slot === null) return false;
         this.#submit(slot, RequestKind.Read, slot.offset, gate);
         return true;
@@ -185,13 +206,17 @@ export class NbdConnection implements NbdSink, Completion {
   writeReady(index: number): void {
     const slot = this.#slots[index]!;
     this.#incoming = null;
-    this.#submit(slot, RequestKind.Write, slot.offset, slot.length);
+    const refusal = this.#server.refusal;
+    if (refusal === NBD_ERROR.OK) {
+      return this.#submit(slot, RequestKind.Write, slot.offset, slot.length);
+    }
+    this.#replies.reply(slot, refusal);
+    this.#release(slot);
   }
 
   reject(request: NbdRequest, error: NbdError): boolean {
-    if (!this.#ring.hasRoom(this.#reserved + REPLY_HEADER_BYTES, LONGEST_RECORD)) return false;
-    const at = this.#ring.reserve(REPLY_HEADER_BYTES);
-    this.#ring.commit(encodeReply(this.#slab.view, at, request, error, this.#structured));
+    if (!this.#replies.hasRoom(REPLY_HEADER_BYTES)) return false;
+    this.#replies.reply(request, error);
     this.#server.touch(this);
     return true;
   }
@@ -210,6 +235,7 @@ export class NbdConnection implements NbdSink, Completion {
   /** The volume's answer to a request of this connection. */
   answered(index: number, errno: number): void {
     const slot = this.#slots[index]!;
+    if (slot.state === SlotState.Overdue) return this.#release(slot);
     if (slot.state !== SlotState.Submitted) {
       throw new Error(`request slot ${index} was answered in state ${slot.state}`);
     }
@@ -218,28 +244,68 @@ export class NbdConnection implements NbdSink, Completion {
       this.#caching.push(slot);
       return this.#server.touch(this);
     }
-    if (slot.type === NBD_CMD.READ && errno === 0) return this.#sendData(slot);
-    const { view } = this.#slab;
-    if (slot.type === NBD_CMD.BLOCK_STATUS && errno === 0) {
-      const at = this.#ring.reserve(LONGEST_RECORD);
-      this.#ring.commit(this.#encodeStatus(slot, at));
-    } else {
-      const at = this.#ring.reserve(REPLY_HEADER_BYTES);
-      const error = nbdError(errno, slot.flags);
-      this.#ring.commit(encodeReply(view, at, slot, error, this.#structured));
+    const bytes = slot.type === NBD_CMD.BLOCK_STATUS ? 0 : slot.length;
+    this.#server.stats.answered(slot.kind, slot.since, bytes, errno !== 0);
+    if (slot.type === NBD_CMD.READ && errno === 0) {
+      slot.state = SlotState.Sending;
+      return this.#replies.data(slot);
     }
+    if (slot.type === NBD_CMD.BLOCK_STATUS && errno === 0) {
+      this.#replies.status(slot, this.#session.negotiated!.contexts);
+    } else this.#replies.reply(slot, nbdError(errno, slot.flags));
     this.#release(slot);
     this.#server.touch(this);
+  }
+
+  /** The volume begins with a request of this connection. */
+  began(index: number): void {
+    const slot = this.#slots[index]!;
+    if (slot.begun || slot.state !== SlotState.Submitted) return;
+    slot.begun = true;
+    this.#server.stats.started(slot.kind, slot.since);
+  }
+
+  /**
+   * Answers what waits for the volume, and what comes from here on, with this error; with OK, goes on.
+   * What the volume does with the former later is nobody's business any more.
+   */
+  refuse(error: NbdError): void {
+    if (this.#closed || this.#leaving) return;
+    this.#session.refuse(error);
+    for (const slot of this.#slots) {
+      if (error === NBD_ERROR.OK || slot.state !== SlotState.Submitted) continue;
+      this.#server.stats.answered(slot.kind, slot.since, 0, true);
+      this.#replies.reply(slot, error);
+      slot.state = SlotState.Overdue;
+    }
+    this.#server.touch(this);
+  }
+
+  /** Now and then. `crowded`: others wait for buffers. */
+  tick(crowded: boolean): void {
+    if (this.#closed) return;
+    const { now } = this.#server.stats;
+    const since = now - this.#phaseSince;
+    if (this.#farewell && since >= FAREWELL_PATIENCE) return this.close(null);
+    const negotiating = this.#session.negotiating || this.#tlsDue || this.#passing !== null;
+    if (negotiating && since >= HANDSHAKE_PATIENCE) {
+      return this.close(`its handshake took more than ${HANDSHAKE_PATIENCE / 1000} s`);
+    }
+    const { sends, since: sending } = this.#replies;
+    if (crowded && sends > 0 && now - sending >= READING_PATIENCE) {
+      this.close("it does not read its answers, and others wait for the memory");
+    }
   }
 
   /** Once a turn, if touched: sends what was gathered, goes on with what waited. */
   turn(): void {
     if (this.#caching.length > 0) this.#cacheOn();
     if (this.#closed) return this.#settle();
-    this.#ring.flush();
+    this.#replies.flush();
+    if (this.#tlsDue || this.#passing !== null) this.#handOver();
     if (this.#session.paused) {
       if (this.#session.resume()) this.#consume();
-      this.#ring.flush();
+      this.#replies.flush();
     }
     this.#receive();
     this.#settle();
@@ -247,7 +313,7 @@ export class NbdConnection implements NbdSink, Completion {
 
   /** Refuses new requests, and closes when those under way are answered. */
   leave(): void {
-    this.#session.shutdown();
+    this.#session.refuse(NBD_ERROR.ESHUTDOWN);
     this.#leaving = true;
     this.#server.touch(this);
   }
@@ -257,45 +323,68 @@ export class NbdConnection implements NbdSink, Completion {
     if (this.#closed) return;
     this.#closed = true;
     if (reason !== null) this.#server.dropped(this, reason);
-    this.#server.engine.close(this.#fd);
+    this.#server.engine.close(this.#replies.fd);
     this.#server.touch(this);
   }
 
   completed(what: number, result: number): void {
-    this.#operations--;
-    if (what >= What.SendData) this.#release(this.#slots[what - What.SendData]!);
-    else if (what >= What.SendRing) this.#ring.release(what - What.SendRing);
-    else return this.#received(what, result);
-    if (result < 0) this.close(null);
+    this.#received(what, result);
+  }
+
+  dataSent(index: number): void {
+    this.#release(this.#slots[index]!);
+  }
+
+  sent(failed: boolean): void {
+    if (failed) this.close(null);
     this.#server.touch(this);
   }
 
   // Inside.
 
-  readonly #startSend = (slab: Slab, offset: number, length: number, freed: number): void => {
-    this.#operations++;
-    const tag = this.#server.operations.begin(this, What.SendRing + freed);
-    this.#server.engine.send(this.#fd, slab, offset, length, tag);
-  };
+  /**
+   * What is sent is sent: TLS begins below this connection, or the client goes to the Worker that
+   * serves it.
+   */
+  #handOver(): void {
+    if (this.#replies.sends > 0) return;
+    const { fd } = this.#replies;
+    this.#server.engine.disown(fd);
+    if (this.#passing !== null) {
+      const { negotiated, reply } = this.#passing;
+      this.#passing = null;
+      const rest = this.#slab.bytes.slice(this.#at, this.#end);
+      this.#server.pass(fd, negotiated, reply, rest);
+      this.#closed = true;
+      return;
+    }
+    this.#tlsDue = false;
+    this.#replies.fd = this.#server.beginTls(fd);
+    const { exports, limits } = this.#server;
+    this.#session = NbdSession.overTls(exports, limits, this, this.#session.clientFlags);
+    if (this.#leaving) this.#session.refuse(NBD_ERROR.ESHUTDOWN);
+  }
 
   #receive(): void {
-    if (this.#closed || this.#receiving || this.#session.paused || this.#session.closed) return;
+    if (this.#closed || this.#receiving) return;
+    if (!this.#farewell && (this.#session.paused || this.#session.closed)) return;
     this.#receiving = true;
-    this.#operations++;
+    const { fd } = this.#replies;
     const { engine, operations, pool } = this.#server;
     const wanted = this.#session.wanted;
-    if (wanted >= DIRECT_BYTES) {
+    if (wanted >= DIRECT_BYTES && !this.#farewell) {
       const tag = operations.begin(this, What.ReceivePayload);
-      engine.recvAll(this.#fd, pool.slab, this.#session.wantedAt, wanted, tag);
+      engine.recvAll(fd, pool.slab, this.#session.wantedAt, wanted, tag);
     } else {
       const tag = operations.begin(this, What.Receive);
-      engine.recv(this.#fd, this.#slab, this.#receiveAt, RECEIVE_BYTES, tag);
+      engine.recv(fd, this.#slab, this.#receiveAt, RECEIVE_BYTES, tag);
     }
   }
 
   #received(what: number, result: number): void {
     this.#receiving = false;
-    if (this.#closed || this.#session.closed) return this.#server.touch(this);
+    if (this.#farewell && result > 0) return this.#server.touch(this);
+    if (this.#closed || this.#session.closed && !this.#farewell) return this.#server.touch(this);
     // Without a client nobody is left to hear of what is under way.
     if (result <= 0) return this.close(null);
     if (what === What.ReceivePayload) {
@@ -322,7 +411,7 @@ export class NbdConnection implements NbdSink, Completion {
   /** A slot with a buffer of `bytes` (0: none), or null: not now. */
   #take(request: NbdRequest, bytes: number, reply = REPLY_HEADER_BYTES): RequestSlot | null {
     if (this.#free.length === 0) return null;
-    if (!this.#ring.hasRoom(this.#reserved + reply, LONGEST_RECORD)) return null;
+    if (!this.#replies.hasRoom(reply)) return null;
     let buffer = -1;
     if (bytes > 0) {
       buffer = this.#server.acquire(this, bytes);
@@ -330,12 +419,15 @@ export class NbdConnection implements NbdSink, Completion {
     }
     const slot = this.#free.pop()!;
     slot.fill(request, buffer, reply);
-    this.#reserved += reply;
+    this.#replies.reserved += reply;
     return slot;
   }
 
   #submit(slot: RequestSlot, kind: RequestKind, offset: number, length: number): void {
     slot.state = SlotState.Submitted;
+    slot.kind = kind;
+    // A CACHE goes on in steps.
+    if (slot.progress === 0) slot.since = this.#server.stats.now;
     const fua = (slot.flags & NBD_CMD_FLAG.FUA) !== 0;
     this.#server.submit(this, slot.index, kind, offset, length, slot.buffer, fua);
   }
@@ -344,7 +436,7 @@ export class NbdConnection implements NbdSink, Completion {
     if (slot.buffer >= 0) this.#server.pool.release(slot.buffer);
     slot.buffer = -1;
     slot.state = SlotState.Free;
-    this.#reserved -= slot.reserved;
+    this.#replies.reserved -= slot.reserved;
     slot.reserved = 0;
     this.#free.push(slot);
     this.#server.touch(this);
@@ -353,7 +445,7 @@ export class NbdConnection implements NbdSink, Completion {
   /** The next pieces of CACHE requests; not asked for within an answer of the volume. */
   #cacheOn(): void {
     for (let slot = this.#caching.pop(); slot !== undefined; slot = this.#caching.pop()) {
-      if (this.#closed) {
+      if (this.#closed || slot.state === SlotState.Overdue) {
         this.#release(slot);
         continue;
       }
@@ -363,30 +455,10 @@ export class NbdConnection implements NbdSink, Completion {
     }
   }
 
-  #sendData(slot: RequestSlot): void {
-    const { engine, operations, pool } = this.#server;
-    const at = this.#headersAt + slot.index * REPLY_HEADER_BYTES;
-    const header = encodeReadHeader(this.#slab.view, at, slot, this.#structured);
-    slot.state = SlotState.Sending;
-    this.#operations++;
-    const tag = operations.begin(this, What.SendData + slot.index);
-    const from = pool.offset(slot.buffer);
-    engine.sendTwo(this.#fd, this.#slab, at, header, pool.slab, from, slot.length, tag);
-  }
-
-  #encodeStatus(slot: RequestSlot, at: number): number {
-    const one = (slot.flags & NBD_CMD_FLAG.REQ_ONE) !== 0;
-    const extents = this.#server.extents;
-    const most = one ? 1 : STATUS_EXTENTS;
-    const count = this.#server.allocation(slot.offset, slot.length, extents, most);
-    const id = this.#session.negotiated!.contexts[0]!.id;
-    return encodeBlockStatusChunk(this.#slab.view, at, slot, id, extents, count, true);
-  }
-
   /** Closes, and tells the server, when nothing is left to be done. */
   #settle(): void {
-    if (this.#leaving && !this.#closed && this.#sendsIdle()) this.close(null);
-    if (!this.#closed || this.#operations > 0) return;
+    if (this.#leaving && !this.#closed && this.#sendsIdle()) this.#endOfService();
+    if (!this.#closed || this.#receiving || this.#replies.sends > 0) return;
     if (this.#incoming !== null) {
       const slot = this.#incoming;
       this.#incoming = null;
@@ -395,11 +467,21 @@ export class NbdConnection implements NbdSink, Completion {
     if (this.inFlight === 0) this.#server.removed(this);
   }
 
+  /**
+   * All answers are sent. To close with requests of the client unread would reset the connection and
+   * could take the answers with it; so its end is waited for, unless it has said goodbye.
+   */
+  #endOfService(): void {
+    if (this.#farewell) return;
+    if (this.#session.closed) return this.close(null);
+    this.#farewell = true;
+    this.#phaseSince = this.#server.stats.now;
+    endSending(this.#replies.fd);
+    this.#receive();
+  }
+
   #sendsIdle(): boolean {
     const waiting = this.inFlight - (this.#incoming === null ? 0 : 1);
-    return waiting === 0 && this.#operations - (this.#receiving ? 1 : 0) === 0;
+    return waiting === 0 && this.#replies.sends === 0;
   }
 }
-
-/** Extents that `ExportServer.extents` has room for: pairs of length and flags. */
-export const EXTENT_WORDS = 2 * STATUS_EXTENTS;

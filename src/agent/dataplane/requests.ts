@@ -1,5 +1,6 @@
 /** One client request under way, as a connection keeps it. Reused; nothing is allocated per request. */
 import type { NbdRequest } from "../../nbd/mod.ts";
+import { RequestKind } from "../../volume/types.ts";
 
 /** What a slot is doing. */
 export const enum SlotState {
@@ -8,6 +9,8 @@ export const enum SlotState {
   Receiving,
   /** The volume has it. */
   Submitted,
+  /** The volume has it, and the client has got an error already: it took too long. */
+  Overdue,
   /** The data of a READ are going out. */
   Sending,
 }
@@ -28,6 +31,14 @@ export class RequestSlot {
   reserved = 0;
   /** CACHE: bytes that were read already. */
   progress = 0;
+  /** BLOCK_STATUS: the contexts that are wanted, bit by bit. */
+  contexts = 0;
+  /** What the volume was asked for. */
+  kind: RequestKind = RequestKind.Read;
+  /** When it was whole, milliseconds. */
+  since = 0;
+  /** The volume has begun with it. */
+  begun = false;
 
   constructor(index: number) {
     this.index = index;
@@ -44,5 +55,7 @@ export class RequestSlot {
     this.buffer = buffer;
     this.reserved = reserved;
     this.progress = 0;
+    this.contexts = request.contexts;
+    this.begun = false;
   }
 }
