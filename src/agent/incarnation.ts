@@ -5,6 +5,7 @@
  */
 
 import { AgentError } from "./agent_error.ts";
+import { replaceFile } from "./durable_file.ts";
 
 /** Name of the file in the state directory. */
 const FILE = "incarnation";
@@ -22,21 +23,7 @@ const FILE = "incarnation";
 export function raiseIncarnation(directory: string, wallClockSeconds: number): number {
   const path = `${directory}/${FILE}`;
   const next = Math.max(readIncarnation(path) + 1, Math.floor(wallClockSeconds));
-  const temporary = `${path}.new`;
-  const file = Deno.openSync(temporary, { create: true, write: true, truncate: true, mode: 0o600 });
-  try {
-    file.writeSync(new TextEncoder().encode(`${next}\n`));
-    file.syncSync();
-  } finally {
-    file.close();
-  }
-  Deno.renameSync(temporary, path);
-  const parent = Deno.openSync(directory);
-  try {
-    parent.syncSync();
-  } finally {
-    parent.close();
-  }
+  replaceFile(directory, FILE, new TextEncoder().encode(`${next}\n`)).close();
   return next;
 }
 

@@ -22,10 +22,10 @@ import {
   writeLog,
 } from "../wire/voter_log.ts";
 import { AgentError } from "./agent_error.ts";
+import { replaceFile, syncDirectory, writeAt } from "./durable_file.ts";
 
 const LOG = "voter.log";
 const MARK = "voter.mark";
-const NEW_LOG = "voter.log.new";
 const LOCK = "voter.lock";
 /** Bytes of a log beyond which it is rewritten while running. */
 const REWRITE_ABOVE = 4 * 1024 * 1024;
@@ -69,8 +69,19 @@ export class VoterStore {
     const written = rewrite(dir, generation, records);
     this.#log = written.log;
     this.#state = written.state;
-    this.#mark = openMark(dir);
-    this.#writeMark();
+    try {
+      this.#mark = openMark(dir);
+    } catch (error) {
+      this.#log.close();
+      throw error;
+    }
+    try {
+      this.#writeMark();
+    } catch (error) {
+      this.#log.close();
+      this.#mark.close();
+      throw error;
+    }
   }
 
   /**
@@ -191,29 +202,20 @@ function rewrite(
   records: readonly VoterLogRecord[],
 ): { log: Deno.FsFile; state: LogState } {
   const { bytes, state } = writeLog(generation, records);
-  const log = Deno.openSync(`${dir}/${NEW_LOG}`, {
-    create: true,
-    truncate: true,
-    write: true,
-    mode: 0o600,
-  });
-  try {
-    writeAt(log, 0, bytes);
-    log.syncSync();
-    Deno.renameSync(`${dir}/${NEW_LOG}`, `${dir}/${LOG}`);
-    syncDirectory(dir);
-  } catch (error) {
-    log.close();
-    throw error;
-  }
+  const log = replaceFile(dir, LOG, bytes);
   return { log, state };
 }
 
 /** The mark's file; its name is made durable at once, since only its content is synced later. */
 function openMark(dir: string): Deno.FsFile {
   const mark = Deno.openSync(`${dir}/${MARK}`, { create: true, write: true, mode: 0o600 });
-  if (mark.statSync().size !== MARK_BYTES) mark.truncateSync(0);
-  syncDirectory(dir);
+  try {
+    if (mark.statSync().size !== MARK_BYTES) mark.truncateSync(0);
+    syncDirectory(dir);
+  } catch (error) {
+    mark.close();
+    throw error;
+  }
   return mark;
 }
 
@@ -235,30 +237,11 @@ function moveAside(dir: string): string[] {
   throw new AgentError(`${dir} is full of ${LOG}.lost-N files: look at them and remove them`);
 }
 
-function writeAt(file: Deno.FsFile, offset: number, bytes: Uint8Array): void {
-  file.seekSync(offset, Deno.SeekMode.Start);
-  let at = 0;
-  while (at < bytes.length) {
-    const written = file.writeSync(bytes.subarray(at));
-    if (written <= 0) throw new Error(`a write of ${bytes.length - at} bytes wrote nothing`);
-    at += written;
-  }
-}
-
 function readIfThere(path: string): Uint8Array | null {
   try {
     return Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
-  }
-}
-
-function syncDirectory(dir: string): void {
-  const handle = Deno.openSync(dir, { read: true });
-  try {
-    handle.syncSync();
-  } finally {
-    handle.close();
   }
 }
