@@ -1,0 +1,172 @@
+/** Mutations of the lease: who grants what, when a group may be taken, until when it may be served. */
+
+import type { Mutation } from "./mutation.ts";
+
+const ACCEPTOR = "src/cluster/acceptor.ts";
+const LEASE = "src/cluster/lease.ts";
+
+/** See the module comment. */
+export const LEASE_MUTATIONS: readonly Mutation[] = [
+  {
+    number: 46,
+    name: "grant-after-the-vote",
+    seeds: 100,
+    patches: [{
+      file: ACCEPTOR,
+      before:
+        "  if (!sameRun(value.owner, owner) || value.epoch !== epoch) return false;\n  const { node",
+      after: "  const { node",
+    }, {
+      file: ACCEPTOR,
+      before:
+        "    if (sameRun(value.owner, grant) && value.epoch === grant.epoch) grants[group] = grant;",
+      after: "    grants[group] = grant;",
+    }],
+  },
+  {
+    number: 47,
+    name: "refusal-at-prepare-only",
+    seeds: 200,
+    patches: [{
+      file: ACCEPTOR,
+      before: `      const why = refusesTakes(state, register, takes, value.owner?.node ?? "");
+      if (why) return refuse(why);
+`,
+      after: "",
+    }],
+  },
+  {
+    number: 48,
+    name: "own-vote-unchecked",
+    seeds: 200,
+    patches: [{
+      file: ACCEPTOR,
+      before: "  if (taker === takes.node) return null;\n",
+      after: "  if (taker === takes.node || taker === state.self.node) return null;\n",
+    }],
+  },
+  {
+    number: 49,
+    name: "no-wait-after-voter-restart",
+    seeds: 200,
+    patches: [{
+      file: ACCEPTOR,
+      before: `  if (now < acceptor.restartedUntil) return "restarted";\n`,
+      after: "",
+    }],
+  },
+  {
+    number: 50,
+    name: "lease-from-receipt",
+    seeds: 200,
+    patches: [{
+      file: LEASE,
+      before: "    if (sent !== null) addVote(group, peer.node, sent);",
+      after: "    if (sent !== null) addVote(group, peer.node, state.now);",
+    }],
+  },
+  {
+    number: 51,
+    name: "lease-too-long",
+    seeds: 400,
+    patches: [{
+      file: "src/cluster/cluster.ts",
+      before: "lease: 0.8 * deadtime }",
+      after: "lease: 0.9 * deadtime }",
+    }],
+  },
+  {
+    number: 52,
+    name: "release-while-running",
+    seeds: 50,
+    patches: [{
+      file: "src/cluster/group.ts",
+      before: `  group.phase = "stopping";
+  group.forced = false;
+  group.afterStop`,
+      after: `  group.phase = "releasing";
+  group.forced = false;
+  group.afterStop`,
+    }],
+  },
+  {
+    number: 53,
+    name: "grant-to-who-does-not-hear",
+    seeds: 200,
+    patches: [{
+      file: ACCEPTOR,
+      before: "  if (sent === null || state.now - sent > state.timing.warntime) return;\n",
+      after: "  if (sent === undefined) return;\n",
+    }],
+  },
+  {
+    number: 54,
+    name: "refusal-by-own-record",
+    seeds: 200,
+    patches: [{
+      file: ACCEPTOR,
+      before:
+        `  return granted && sameRun(granted.grant, takes) && now - granted.at < timing.deadtime
+    ? "granted"
+    : null;`,
+      after:
+        `  const own = acceptor.accepted.get(register)?.proposal.value as GroupRecord | undefined;
+  const heard = own?.owner ? state.membership.peers.get(own.owner.node) : undefined;
+  if (heard?.liveness === "alive" && heard.node !== taker) return "granted";
+  return granted && sameRun(granted.grant, takes) && now - granted.at < timing.deadtime
+    ? "granted"
+    : null;`,
+    }],
+  },
+  {
+    number: 55,
+    name: "grant-ignores-run",
+    seeds: 200,
+    patches: [{
+      file: ACCEPTOR,
+      before: `  for (const [group, epoch] of Object.entries(heartbeat.asks)) {
+    grant(state, group, owner, epoch, seq);
+  }`,
+      after: `  for (const group of state.groups.keys()) {
+    const value = state.acceptor.accepted.get(groupRegister(group))?.proposal.value;
+    if (value === undefined || isClusterRecord(value)) continue;
+    if (value.owner?.node === owner.node) grant(state, group, value.owner, value.epoch, seq);
+  }`,
+    }],
+  },
+  {
+    number: 56,
+    name: "sole-while-grow-in-doubt",
+    seeds: 200,
+    patches: [{
+      file: LEASE,
+      before: `    !group.requests.some(({ kind }) => kind === "grow") &&\n`,
+      after: "",
+    }, {
+      file: "src/cluster/members.ts",
+      before: `    if (state.replicas.get(volume)?.sole === group.epoch) return "wait";\n`,
+      after: "",
+    }],
+  },
+  {
+    number: 57,
+    name: "thaw-on-another-epoch",
+    seeds: 200,
+    patches: [{
+      file: LEASE,
+      before:
+        "    if (!sameRun(given, state.self) || epoch !== group.epoch || !isServing(group)) continue;",
+      after: "    if (node !== state.self.node || !isServing(group)) continue;",
+    }],
+  },
+  {
+    number: 65,
+    name: "write-back-unchecked",
+    seeds: 200,
+    patches: [{
+      file: ACCEPTOR,
+      before: "    if (takes && !isClusterRecord(value)) {",
+      after: "    if (takes && !isClusterRecord(value) && ballot.node === value.owner?.node) {",
+    }],
+  },
+];

@@ -1,0 +1,85 @@
+/**
+ * `deno task mutate`: breaks the rules of the protocol one at a time, in a copy of the production code,
+ * and shows after how many worlds the simulator finds each. Exit code 1 if it misses one.
+ *
+ * `--list` names the mutations, one a line; names (or numbers) as arguments run these alone; `--jobs N`
+ * runs so many at a time (default: one a core).
+ */
+
+import { applyPatch, type Mutation } from "./mutation.ts";
+import { MUTATIONS } from "./mutations.ts";
+import { withMutatedTree } from "./mutated_tree.ts";
+import type { Hunt } from "./hunt.ts";
+
+/** Simulated minutes of trouble in each world. */
+const MINUTES = 5;
+const FIRST_SEED = 1;
+
+/** Hunts one mutation. Throws if its patches do not apply or the hunt cannot be run. */
+export function huntMutation(mutation: Mutation): Promise<Hunt> {
+  return withMutatedTree(mutation, async (folder) => {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "-A", "--quiet", "--no-check", "--config", `${folder}/deno.json`],
+        `${folder}/tools/mutate/hunt.ts`,
+        ...[FIRST_SEED, mutation.seeds, MINUTES].map(String),
+      ],
+      stdin: "null",
+    }).output();
+    const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    if (code !== 0) throw new Error(`${mutation.name}: ${decode(stderr)}`);
+    return JSON.parse(decode(stdout)) as Hunt;
+  });
+}
+
+function row(mutation: Mutation, { tried, seed, violation }: Hunt): string {
+  const { number, name, seeds, patches } = mutation;
+  const found = seed === null
+    ? `SURVIVES ${seeds} seeds`
+    : `found after ${tried} of ${seeds} seeds`;
+  return [
+    String(number).padStart(3),
+    name.padEnd(30),
+    patches[0]!.file.padEnd(28),
+    found.padEnd(30),
+    violation?.split("\n")[0] ?? "",
+  ].join("  ");
+}
+
+function chosen(words: readonly string[]): readonly Mutation[] {
+  if (words.length === 0) return MUTATIONS;
+  return words.map((word) => {
+    const found = MUTATIONS.find(({ name, number }) => name === word || String(number) === word);
+    if (found === undefined) throw new Error(`no mutation is called ${word}; --list names them`);
+    return found;
+  });
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const say = (line: string) => void Deno.stdout.writeSync(new TextEncoder().encode(line + "\n"));
+  if (args.includes("--list")) {
+    for (const { number, name } of MUTATIONS) say(`${String(number).padStart(3)} ${name}`);
+    return 0;
+  }
+  const jobsAt = args.indexOf("--jobs");
+  const jobs = jobsAt < 0 ? navigator.hardwareConcurrency : Number(args[jobsAt + 1]);
+  const words = args.filter((_, index) => jobsAt < 0 || (index !== jobsAt && index !== jobsAt + 1));
+  const queue = [...chosen(words)];
+  // A patch that no longer applies is said before hours have passed.
+  for (const { patches } of queue) {
+    for (const patch of patches) applyPatch(Deno.readTextFileSync(patch.file), patch);
+  }
+  let survivors = 0;
+  const worker = async () => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const found = await huntMutation(next);
+      if (found.seed === null) survivors++;
+      say(row(next, found));
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  say(`${survivors} survive`);
+  return survivors === 0 ? 0 : 1;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

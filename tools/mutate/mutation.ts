@@ -1,0 +1,39 @@
+/**
+ * A mutation: a small, exact change of production code that breaks a rule of the protocol. The simulator
+ * has to find it; one that it does not find is a checker or a fault that is missing.
+ */
+
+/** Replaces `before`, which the file must hold exactly once. */
+export interface Patch {
+  readonly file: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+/** See the module comment. */
+export interface Mutation {
+  /** Of the protocol's list; above 100: of our own. */
+  readonly number: number;
+  readonly name: string;
+  readonly patches: readonly Patch[];
+  /** It has to be found within so many worlds, from seed 1 on. */
+  readonly seeds: number;
+}
+
+/** Thrown when the code that a mutation changes is no longer what the mutation expects. */
+export class StalePatch extends Error {
+  override readonly name = "StalePatch";
+}
+
+/** The text of a file with a patch applied. Throws a {@linkcode StalePatch}. */
+export function applyPatch(text: string, { file, before, after }: Patch): string {
+  const parts = text.split(before);
+  if (parts.length !== 2) {
+    throw new StalePatch(
+      `${file} holds the following ${parts.length - 1} times, not once; ` +
+        `write the mutation anew for the code as it is now:\n${before}`,
+    );
+  }
+  if (before === after) throw new StalePatch(`${file}: a patch changes nothing:\n${before}`);
+  return parts.join(after);
+}
