@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { checkPatches } from "../tools/mutate/mutation.ts";
+import { MUTATIONS } from "../tools/mutate/mutations.ts";
 import { codeOf, filesUnder, type Import, importsOf, ROOT, textOf } from "./source_tree.ts";
 
 const FILES = filesUnder();
@@ -228,6 +230,12 @@ Deno.test("nothing is left for later, and nothing speaks of a place that readers
     })
   );
   assertNone(problems, "to be mended");
+});
+
+Deno.test("every mutation still fits the code that it changes", () => {
+  for (const mutation of MUTATIONS) checkPatches(mutation);
+  const names = MUTATIONS.flatMap(({ name, number }) => [name, String(number)]);
+  assert.equal(new Set(names).size, names.length, "names and numbers are unique");
 });
 
 Deno.test("each task of deno.json runs something that exists", () => {

@@ -30,7 +30,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     patches: [{
       file: ACCEPTOR,
       before: `      const why = refusesTakes(state, register, takes, value.owner?.node ?? "");
-      if (why) return refuse(why);
+      if (why) return refuse(why, undefined, takes);
 `,
       after: "",
     }],

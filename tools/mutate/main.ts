@@ -6,7 +6,7 @@
  * runs so many at a time (default: one a core).
  */
 
-import { applyPatch, type Mutation } from "./mutation.ts";
+import { checkPatches, type Mutation } from "./mutation.ts";
 import { MUTATIONS } from "./mutations.ts";
 import { withMutatedTree } from "./mutated_tree.ts";
 import type { Hunt } from "./hunt.ts";
@@ -46,6 +46,16 @@ function row(mutation: Mutation, { tried, seed, violation }: Hunt): string {
   ].join("  ");
 }
 
+/** A line for whoever still reads. */
+function say(line: string): void {
+  try {
+    Deno.stdout.writeSync(new TextEncoder().encode(line + "\n"));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    Deno.exit(1);
+  }
+}
+
 function chosen(words: readonly string[]): readonly Mutation[] {
   if (words.length === 0) return MUTATIONS;
   return words.map((word) => {
@@ -56,7 +66,6 @@ function chosen(words: readonly string[]): readonly Mutation[] {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const say = (line: string) => void Deno.stdout.writeSync(new TextEncoder().encode(line + "\n"));
   if (args.includes("--list")) {
     for (const { number, name } of MUTATIONS) say(`${String(number).padStart(3)} ${name}`);
     return 0;
@@ -66,9 +75,7 @@ async function main(args: readonly string[]): Promise<number> {
   const words = args.filter((_, index) => jobsAt < 0 || (index !== jobsAt && index !== jobsAt + 1));
   const queue = [...chosen(words)];
   // A patch that no longer applies is said before hours have passed.
-  for (const { patches } of queue) {
-    for (const patch of patches) applyPatch(Deno.readTextFileSync(patch.file), patch);
-  }
+  for (const mutation of queue) checkPatches(mutation);
   let survivors = 0;
   const worker = async () => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {

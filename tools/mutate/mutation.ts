@@ -37,3 +37,14 @@ export function applyPatch(text: string, { file, before, after }: Patch): string
   if (before === after) throw new StalePatch(`${file}: a patch changes nothing:\n${before}`);
   return parts.join(after);
 }
+
+/** Throws a {@linkcode StalePatch} if the code that a mutation changes is no longer as it expects. */
+export function checkPatches({ patches }: Mutation): void {
+  const texts = new Map<string, string>();
+  for (const patch of patches) {
+    const { file } = patch;
+    const text = texts.get(file) ??
+      Deno.readTextFileSync(new URL(`../../${file}`, import.meta.url));
+    texts.set(file, applyPatch(text, patch));
+  }
+}
