@@ -1,7 +1,8 @@
 /**
  * `bascule simulate`: whole clusters in simulated time, with everything going wrong, and a check that
  * no promise was broken. One seed is one world and can be replayed exactly; what went wrong in it can
- * be saved, and shrunk to what is needed to break the promise.
+ * be saved, and shrunk to what is needed to break the promise. With `-c FILE` and things to let happen
+ * it shows what the user's own cluster would do.
  *
  * @module
  */
@@ -17,6 +18,8 @@ import { defineCommand, EXIT } from "./command.ts";
 import { printLine } from "./output.ts";
 import { type Batch, reportBatch, runBatch } from "./simulate_batch.ts";
 import { readWorld, runWorld } from "./simulate_world.ts";
+import { happeningOptions, type Happenings, isWhatIf, runWhatIf } from "./what_if.ts";
+import type { GlobalOptions } from "./options.ts";
 
 /** Options of `simulate`. */
 export interface SimulateOptions {
@@ -33,6 +36,7 @@ export interface SimulateOptions {
   readonly minutes: number;
   /** One of several processes: it takes every n-th seed and reports each as a line of JSON. */
   readonly stride?: number | undefined;
+  readonly happenings: Happenings;
 }
 
 const MINUTE = 60_000;
@@ -85,14 +89,17 @@ export const simulateCommand = defineCommand(
       description: message`Write the one world and what goes wrong in it to a file.`,
     })),
     stride: optional(option("--stride", integer({ min: 1 }), { hidden: true })),
+    happenings: happeningOptions,
   }),
   runSimulate,
 );
 
 /** Exit code 0 only if no promise was broken. */
-export async function runSimulate(options: SimulateOptions): Promise<number> {
+export async function runSimulate(options: SimulateOptions & GlobalOptions): Promise<number> {
   const { seed, faults, stride, trace, shrink, save, seeds, jobs } = options;
   const duration = options.minutes * MINUTE;
+  const { happenings } = options;
+  if (isWhatIf(happenings)) return runWhatIf(happenings, { ...options, seed: seed ?? 1 });
   const one = { trace, shrink, save };
   if (faults !== undefined) return runWorld(readWorld(faults), one);
   if (seed !== undefined) {

@@ -68,7 +68,7 @@ export class Adversary {
     const total = FAULTS.reduce((sum, name) => sum + weights[name], 0);
     if (total > 0) this.#next(total);
     if (this.#world.options.ambush > 0) {
-      this.#world.onNote = (who, rule) => this.#ambush(this.#world.machine(who), rule);
+      this.#world.onNote = (who, { rule }) => this.#ambush(this.#world.machine(who), rule);
     }
   }
 

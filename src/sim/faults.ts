@@ -76,8 +76,8 @@ export type Fault =
     readonly errno: number;
     readonly for: Duration;
   }
-  /** An operator asks the agent of `node`. */
-  | { readonly fault: "command"; readonly node: string; readonly command: OperatorCommand }
+  /** An operator asks the agent of `node`, or the first that runs. */
+  | { readonly fault: "command"; readonly node?: string; readonly command: OperatorCommand }
   /** An operator ends every standby and cleans every group up. */
   | { readonly fault: "pardon" }
   /** A running service ends by itself. */
@@ -136,9 +136,9 @@ export type TimedFault = Fault & { readonly at: number };
 /** A fault in one line, as a timeline shows it. */
 export function describeFault(fault: Fault): string {
   const { fault: name, ...rest } = fault;
-  const about = Object.entries(rest).filter(([key]) => key !== "at").map(([key, value]) =>
-    `${key}=${typeof value === "number" ? round(value) : plain(value)}`
-  );
+  const about = Object.entries(rest).filter(([key, value]) => key !== "at" && value !== null).map((
+    [key, value],
+  ) => `${key}=${typeof value === "number" ? round(value) : plain(value)}`);
   return [name, ...about].join(" ");
 }
 

@@ -85,7 +85,7 @@ export class Injector {
   }
 
   #isPossible(fault: Fault): boolean {
-    const up = !("node" in fault) || this.#world.machine(fault.node).agent !== null;
+    const up = this.#machineOf(fault).agent !== null || !("node" in fault);
     switch (fault.fault) {
       case "start":
         return !up;
@@ -103,9 +103,7 @@ export class Injector {
 
   #do(fault: Fault): void {
     const { network, options } = this.#world;
-    const machine = this.#world.machine(
-      "node" in fault ? fault.node : this.#world.config.nodes[0]!.name,
-    );
+    const machine = this.#machineOf(fault);
     switch (fault.fault) {
       case "kill":
       case "power":
@@ -267,7 +265,20 @@ export class Injector {
 
   #ask(machine: Machine, command: OperatorCommand): void {
     const { agent } = machine;
-    if (agent !== null) machine.onMain(() => agent.command(command));
+    if (agent === null) return;
+    machine.onMain(() =>
+      agent.command(
+        command,
+        (error) => this.#world.say("sim", () => `... ${command.type}: ${error ?? "done"}`),
+      )
+    );
+  }
+
+  /** Whom a fault is about; for those about nobody, the first that runs. */
+  #machineOf(fault: Fault): Machine {
+    const { machines } = this.#world;
+    if ("node" in fault && fault.node !== undefined) return this.#world.machine(fault.node);
+    return machines.find(({ agent }) => agent !== null && !agent.over) ?? machines[0]!;
   }
 
   #undo(after: Duration, action: () => void): void {

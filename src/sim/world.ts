@@ -39,7 +39,9 @@ export class World {
   /** How often a group was started somewhere. */
   starts = 0;
   /** Told of every note of a machine's core or volume. */
-  onNote: (who: string, rule: string) => void = () => {};
+  onNote: (who: string, note: Note) => void = () => {};
+  /** Told of every line of the timeline that is no note; null: nobody listens. */
+  onSaid: ((who: string, text: string) => void) | null = null;
 
   constructor(options: Options, config: Config, chance: Chance, trace: Trace | null) {
     this.options = options;
@@ -67,16 +69,21 @@ export class World {
 
   /** A line of the timeline. `text` is made only if somebody reads it. */
   say(who: string, text: () => string): void {
-    this.trace?.(`${this.now.toFixed(1).padStart(10)}  ${who.padEnd(4)}  ${text()}`);
+    this.onSaid?.(who, text());
+    if (this.trace !== null) this.#trace(who, text());
+  }
+
+  #trace(who: string, text: string): void {
+    this.trace?.(`${this.now.toFixed(1).padStart(10)}  ${who.padEnd(4)}  ${text}`);
   }
 
   /** A note of a core or a volume as a line of the timeline. */
   note(who: string, note: Note): void {
     if (note.rule === "start") this.starts++;
-    this.onNote(who, note.rule);
+    this.onNote(who, note);
     if (this.trace === null) return;
     const known = Object.entries(note.known).map(([key, value]) => `${key}=${value}`).join(" ");
-    this.say(who, () => `[${note.rule}] ${note.text} {${known}}`);
+    this.#trace(who, `[${note.rule}] ${note.text} {${known}}`);
   }
 
   /**
