@@ -10,6 +10,7 @@
 import { createCluster, wakeAt } from "../cluster/cluster.ts";
 import { knownCluster } from "../cluster/state.ts";
 import type { GroupRecord, Note, OperatorCommand } from "../cluster/types.ts";
+import { BOOT_ALONE_RISK, SURVIVOR_RISK } from "../config/cluster.ts";
 import type { ClusterKeys } from "../config/key_file.ts";
 import type { Config, NodeConfig } from "../config/types.ts";
 import { bootId, boottimeMs } from "../os/clock.ts";
@@ -19,6 +20,7 @@ import type { StatusDocument } from "../status/types.ts";
 import { type FrameError, openFrame, sealFrame } from "../wire/frame.ts";
 import { AgentError, inDirectory } from "./agent_error.ts";
 import { ClusterShell } from "./cluster_shell.ts";
+import { FenceRunner } from "./fence_runner.ts";
 import { Groups } from "./groups.ts";
 import { raiseIncarnation } from "./incarnation.ts";
 import { Links } from "./links.ts";
@@ -54,6 +56,7 @@ export class Agent {
   readonly #groups: Groups;
   /** Wakes the core when it asked for it, or for its next ordinary tick. */
   #wake: ReturnType<typeof setTimeout> | undefined;
+  readonly #fences: FenceRunner;
   readonly #api: StatusApi;
   readonly #ended = Promise.withResolvers<void>();
   readonly #commands = new Map<number, (error: string | null) => void>();
@@ -92,6 +95,10 @@ export class Agent {
         log: opening.records,
       });
       this.#shell = new ClusterShell(state, this.#ports(), boottimeMs);
+      this.#fences = new FenceRunner(config, node.name, {
+        event: (event) => this.#dispatch(event),
+        note: init.note,
+      });
       this.#groups = new Groups(config, node.name, {
         promote: (volume, record) => this.#promote(volume, record),
         demote: (volume, forced) => this.#volumes.demote(volume, forced),
@@ -130,6 +137,9 @@ export class Agent {
     const { config, node } = init;
     const agent = new Agent(init, (agent) => agent.#serve());
     await agent.#groups.sweep();
+    const { quorum, bootAlone } = config.cluster;
+    if (quorum === "survivor") agent.#note("warning", "survivor-mode", SURVIVOR_RISK);
+    if (bootAlone) agent.#note("warning", "boot-alone", BOOT_ALONE_RISK);
     agent.#note(
       "info",
       "agent-started",
@@ -222,6 +232,7 @@ export class Agent {
       },
       suspend: (group: string) => this.#groups.suspend(group),
       resume: (group: string) => this.#groups.resume(group),
+      fence: (node: string, attempt: number) => this.#fences.fence(node, attempt),
       commandDone: (id: number, error: string | null) => {
         this.#commands.get(id)?.(error);
         this.#commands.delete(id);
@@ -256,7 +267,7 @@ export class Agent {
   }
 
   #promote(volume: string, record: GroupRecord): Promise<void> {
-    const lineage = knownCluster(this.#shell.state)?.lineage ?? null;
+    const lineage = record.lineage ?? knownCluster(this.#shell.state)?.lineage ?? null;
     const entry = record.volumes[volume];
     if (entry === undefined) {
       return Promise.reject(new Error(`volume ${volume}: the group's record does not name it`));
@@ -299,6 +310,7 @@ export class Agent {
     if (this.#failed) return;
     this.#failed = true;
     clearTimeout(this.#wake);
+    await this.#fences.close();
     await this.#volumes.close();
     await this.#api.close();
     this.#links.close();

@@ -37,6 +37,8 @@ export interface ClusterPorts {
   suspend(group: string): void;
   /** The lease of the own epoch is back. */
   resume(group: string): void;
+  /** Switches a node off; answered by `fenced`. */
+  fence(node: string, attempt: number): void;
   /** Answers an operator; `error` is null when it is done. */
   commandDone(id: number, error: string | null): void;
   /** Maintenance begins or ends. */
@@ -99,6 +101,8 @@ export class ClusterShell {
         return ports.suspend(effect.group);
       case "resume":
         return ports.resume(effect.group);
+      case "fence":
+        return ports.fence(effect.node, effect.attempt);
       case "commandDone":
         return ports.commandDone(effect.id, effect.error ?? null);
       case "maintenance":

@@ -5,6 +5,7 @@
  */
 
 import { message } from "@optique/core/message";
+import { confirmOffCommand, volumePromoteCommand } from "./by_hand.ts";
 import { checkCommand } from "./check.ts";
 import { type Command, commandFamily } from "./command.ts";
 import { configKeyCommand } from "./config_key.ts";
@@ -25,12 +26,14 @@ export const commands: readonly Command[] = [
   unstandbyCommand,
   moveCommand,
   cleanupCommand,
+  confirmOffCommand,
   commandFamily("config", message`Manage what the nodes of a cluster share.`, [
     configKeyCommand,
   ]),
   commandFamily("volume", message`Make and look at the replicas of this node.`, [
     volumeCreateCommand,
     volumeStatusCommand,
+    volumePromoteCommand,
   ]),
   simulateCommand,
   demoCommand,

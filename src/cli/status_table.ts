@@ -8,6 +8,7 @@ import type {
   GroupStatus,
   NodeStatus,
   PeerStatus,
+  QuorumStatus,
   StatusDocument,
   VolumeStatus,
 } from "../status/types.ts";
@@ -32,6 +33,7 @@ export class StatusTable {
     return [
       `cluster ${cluster}, seen from ${node}: ${have}, ` +
       `${quorum.votes} of ${quorum.expected} votes (${quorum.mode})`,
+      ...quorumLines(quorum),
       "",
       ...formatTable(["NODE", "STATE", "ROLE", "LINKS"], document.nodes.map(nodeRow)),
       ...section(["GROUP", "OWNER", "STATE", "RESOURCES HERE"], document.groups.map(groupRow)),
@@ -104,6 +106,20 @@ export function formatMicroseconds(microseconds: number): string {
 
 function section(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
   return rows.length === 0 ? [] : ["", ...formatTable(header, rows)];
+}
+
+/** What is unusual about a pair. */
+function quorumLines({ solo, fence }: QuorumStatus): string[] {
+  const lines: string[] = [];
+  if (solo !== undefined) lines.push(`${solo} decides alone until its peer votes again`);
+  if (fence?.state === "pending") lines.push(`${fence.node} is being fenced, I/O waits for it`);
+  if (fence?.state === "failed") {
+    lines.push(
+      `${fence.node} COULD NOT BE FENCED (${fence.attempts} attempts): ${fence.detail}`,
+      `  it is tried again; if you see that it is off: bascule confirm-off ${fence.node}`,
+    );
+  }
+  return lines;
 }
 
 function nodeRow({ name, state, role, links }: NodeStatus): string[] {

@@ -7,8 +7,10 @@
  * also when a reader completes somebody else's value.
  */
 
+import { acceptedCluster, isListed } from "./accepted.ts";
 import { compareBallots, sameRun } from "./ballot.ts";
 import { noteAccepted } from "./learner.ts";
+import { forgetEra, isPast, ownEra } from "./era.ts";
 import {
   type ClusterState,
   emit,
@@ -21,7 +23,6 @@ import {
 import type {
   Accept,
   Ballot,
-  ClusterRecord,
   Grant,
   GroupRecord,
   Heartbeat,
@@ -61,6 +62,7 @@ export function createAcceptor(
   let voterId: string | null = null;
   const promised: Acceptor["promised"] = new Map();
   const accepted: Acceptor["accepted"] = new Map();
+  const eras = new Map<RegisterName, number | undefined>();
   for (const record of log) {
     if (record.kind === "identity") {
       voterId = record.voterId;
@@ -75,7 +77,14 @@ export function createAcceptor(
       );
     }
     promised.set(register, ballot);
-    if (record.kind === "accept") accepted.set(register, { ballot, proposal: record.proposal });
+    if (record.kind !== "accept") continue;
+    accepted.set(register, { ballot, proposal: record.proposal });
+    eras.set(register, record.era);
+  }
+  const cluster = accepted.get("cluster")?.proposal.value;
+  const era = cluster !== undefined && isClusterRecord(cluster) ? cluster.era : undefined;
+  for (const [register, its] of eras) {
+    if (register !== "cluster" && its !== era) accepted.delete(register);
   }
   if (voterId === null && log.length > 0) {
     throw new Error(
@@ -95,39 +104,44 @@ export function createAcceptor(
   };
 }
 
-/** The cluster's record as this voter accepted it last: which voters it believes in. */
-export function acceptedCluster(acceptor: Acceptor): ClusterRecord | null {
-  const value = acceptor.accepted.get("cluster")?.proposal.value;
-  return value !== undefined && isClusterRecord(value) ? value : null;
-}
-
-/** Whether the record that this voter accepted lists it under its present id. */
-export function isListed(state: ClusterState): boolean {
-  const { voterId } = state.acceptor;
-  return acceptedCluster(state.acceptor)?.voters.some((voter) =>
-    voter.node === state.self.node && voter.voterId === voterId
-  ) ?? false;
-}
-
 /**
  * Whether this voter answers requests made under these voters. Those of the groups must name the
  * version that it holds. The `cluster` register itself carries the change: a request under a newer
  * version teaches it, and one under the version before may still have to complete the change, as
  * long as nobody can know that it is complete. Version 0 is the first record, which needs everybody.
  */
-function mayAnswer(state: ClusterState, register: RegisterName, votersVersion: number): boolean {
+function mayAnswer(
+  state: ClusterState,
+  register: RegisterName,
+  { votersVersion, era = 0 }: Under,
+): boolean {
   const record = acceptedCluster(state.acceptor);
   const own = record?.votersVersion ?? 0;
+  const ownEra = record?.era ?? 0;
+  // A newer era teaches, too, and what was promised in this one binds nobody in that one.
+  if (era !== ownEra) return register === "cluster" && era > ownEra;
   if (register !== "cluster") return votersVersion === own && isListed(state);
   if (votersVersion === 0) return record === null || record.version === 1;
   const chosen = knownCluster(state)?.votersVersion ?? 0;
   return votersVersion >= Math.max(chosen, own - 1);
 }
 
+/** Under which voters a request is made. */
+interface Under {
+  readonly votersVersion: number;
+  readonly era?: number;
+}
+
 /** A promise in the `cluster` register counts only from a listed voter, except at the first record. */
-function mayPromise(state: ClusterState, register: RegisterName, votersVersion: number): boolean {
-  return mayAnswer(state, register, votersVersion) &&
-    (register !== "cluster" || votersVersion === 0 || isListed(state));
+function mayPromise(state: ClusterState, register: RegisterName, under: Under): boolean {
+  return mayAnswer(state, register, under) &&
+    (register !== "cluster" || under.votersVersion === 0 || isNews(state, under) ||
+      isListed(state));
+}
+
+/** Whether a request comes from a newer era than the own one. */
+function isNews(state: ClusterState, { era = 0 }: Under): boolean {
+  return era > (acceptedCluster(state.acceptor)?.era ?? 0);
 }
 
 /** Answers a PREPARE. */
@@ -135,7 +149,7 @@ export function handlePrepare(state: ClusterState, from: string, message: Prepar
   const { acceptor } = state;
   const { register, ballot } = message;
   const refuse = refuser(state, from, register, ballot, "PREPARE");
-  if (!mayPromise(state, register, message.votersVersion)) return refuse("votersVersion");
+  if (!mayPromise(state, register, message)) return refuse("votersVersion");
   const promised = acceptor.promised.get(register);
   const order = promised ? compareBallots(ballot, promised) : 1;
   if (order < 0) return refuse("ballot", promised);
@@ -147,8 +161,10 @@ export function handlePrepare(state: ClusterState, from: string, message: Prepar
     emit(state, { type: "persist", record: { kind: "promise", register, ballot } });
     acceptor.promised.set(register, ballot);
   }
-  const accepted = acceptor.accepted.get(register);
-  if (!accepted && message.votersVersion > 1) return refuse("noState");
+  // Of a newer era this voter holds nothing, and knows that it does not.
+  const news = isNews(state, message);
+  const accepted = news ? undefined : acceptor.accepted.get(register);
+  if (!accepted && !news && message.votersVersion > 1) return refuse("noState");
   sendTo(state, from, {
     type: "PROMISE",
     register,
@@ -163,7 +179,7 @@ export function handleAccept(state: ClusterState, from: string, message: Accept)
   const { acceptor } = state;
   const { register, ballot, proposal } = message;
   const refuse = refuser(state, from, register, ballot, "ACCEPT");
-  if (!mayAnswer(state, register, message.votersVersion)) return refuse("votersVersion");
+  if (!mayAnswer(state, register, message)) return refuse("votersVersion");
   const promised = acceptor.promised.get(register);
   if (promised && compareBallots(ballot, promised) < 0) return refuse("ballot", promised);
   const before = acceptor.accepted.get(register);
@@ -173,10 +189,14 @@ export function handleAccept(state: ClusterState, from: string, message: Accept)
       const why = refusesTakes(state, register, takes, value.owner?.node ?? "");
       if (why) return refuse(why, undefined, takes);
     }
-    emit(state, { type: "persist", record: { kind: "accept", register, ballot, proposal } });
+    const era = acceptedCluster(acceptor)?.era;
+    const record = { kind: "accept", register, ballot, proposal } as const;
+    const tagged = isClusterRecord(value) || era === undefined ? record : { ...record, era };
+    emit(state, { type: "persist", record: tagged });
     acceptor.promised.set(register, ballot);
     acceptor.accepted.set(register, { ballot, proposal });
     if (!isClusterRecord(value)) afterAccept(state, register, ballot, value);
+    else if (value.era !== era) forgetEra(state);
   }
   const accepted = { type: "ACCEPTED", register, ballot, voterId: acceptor.voterId } as const;
   sendTo(state, from, accepted);
@@ -273,6 +293,7 @@ export function grantAsked(
   seq: number,
   heartbeat: Heartbeat,
 ): void {
+  if ((heartbeat.era ?? 0) !== ownEra(state) || isPast(state)) return;
   const echo = heartbeat.heard[state.self.node];
   const sent = echo?.incarnation === state.self.incarnation ? sendingTime(state, echo.seq) : null;
   if (sent === null || state.now - sent > state.timing.warntime) return;

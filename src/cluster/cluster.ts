@@ -15,7 +15,9 @@
  * - `wake.ts`: when the core wants to be woken next;
  * - `failures.ts`, `watch.ts`: what has failed here, and how long things have been as they are;
  * - `operator.ts`: standby, move, cleanup; `maintenance.ts`, `push.ts`: maintenance and another
- *   configuration; `protocol.ts`, `upgrade.ts`: rolling upgrades; `view.ts`: all of it as plain data.
+ *   configuration; `protocol.ts`, `upgrade.ts`: rolling upgrades; `view.ts`: all of it as plain data;
+ * - `alone.ts`, `pair.ts`: when one node of a pair decides alone; `fencing.ts`: by having the other
+ *   switched off; `reunion.ts`: what follows when both did; `era.ts`, `by_hand.ts`: what a person forces.
  *
  * The rules that all of it serves: only a known-chosen record changes who may do what; a voter makes
  * durable what it answers before it answers; a lease is counted from sending and granted by a majority
@@ -24,7 +26,10 @@
  * @module
  */
 
-import { acceptedCluster, createAcceptor, handleAccept, handlePrepare } from "./acceptor.ts";
+import { acceptedCluster } from "./accepted.ts";
+import { createAcceptor, handleAccept, handlePrepare } from "./acceptor.ts";
+import { createPair } from "./alone.ts";
+import { createFencing, driveFencing, takeFenced } from "./fencing.ts";
 import { driveGroup, groupOutcome, runnerAnswered } from "./group.ts";
 import { createGroup, type Group, volumesOf } from "./group_state.ts";
 import { handleHeartbeat, heartbeatDue, sendHeartbeat } from "./heartbeat.ts";
@@ -32,6 +37,7 @@ import { updateLease } from "./lease.ts";
 import { requestMember } from "./members.ts";
 import { createMembership, receiveFrame, tickMembership } from "./membership.ts";
 import { driveCommands, takeCommand } from "./operator.ts";
+import { drivePair } from "./pair.ts";
 import { handlePause } from "./pause.ts";
 import { followMaintenance } from "./maintenance.ts";
 import { SPOKEN, unfitFor } from "./protocol.ts";
@@ -103,6 +109,8 @@ export function createCluster(init: ClusterInit): ClusterState {
     urgent: true,
     membership: createMembership(config.nodes, node, now),
     acceptor,
+    pair: createPair(),
+    fencing: createFencing(),
     registers,
     outcomes: [],
     groups,
@@ -111,12 +119,12 @@ export function createCluster(init: ClusterInit): ClusterState {
     quorumSince: null,
     allHeardAt: null,
     shutdown: null,
-    voters: { everybody: false, laggardSince: null, repairedAt: -Infinity, replacing: null },
     maintenance: false,
     pushed: config,
     leaving: [],
     file: null,
     reach: {},
+    voters: { alternate: false, laggardSince: null, repairedAt: -Infinity, replacing: null },
     inbox: [],
     effects: [],
   };
@@ -169,6 +177,8 @@ function takeEvent(state: ClusterState, event: ClusterEvent): void {
     case "stopped":
     case "failed":
       return runnerAnswered(state, event);
+    case "fenced":
+      return takeFenced(state, event);
     case "command":
       return takeCommand(state, event.id, event.command);
     case "reach":
@@ -226,12 +236,22 @@ function settle(state: ClusterState): void {
 
 function takeOutcome(state: ClusterState, outcome: Outcome): void {
   if (outcome.register === "cluster") {
+    if (outcome.result === "chosen" && outcome.purpose === "admit-voter") fillVoters(state);
     if (outcome.result !== "failed") return spreadFirstReads(state);
-    if (outcome.why === "votersVersion") state.voters.everybody = !state.voters.everybody;
+    if (outcome.why === "votersVersion") state.voters.alternate = !state.voters.alternate;
     return;
   }
   for (const group of state.groups.values()) {
     if (group.register === outcome.register) groupOutcome(state, group, outcome);
+  }
+}
+
+/** Whoever admitted a voter brings it what the groups' registers hold: it grants nothing before. */
+function fillVoters(state: ClusterState): void {
+  for (const { register } of state.groups.values()) {
+    const each = state.registers.get(register)!;
+    each.forceWriteBack = true;
+    each.wantRead = true;
   }
 }
 
@@ -249,6 +269,7 @@ function spreadFirstReads(state: ClusterState): void {
 }
 
 function drive(state: ClusterState): void {
+  drivePair(state);
   driveVoters(state);
   followPush(state);
   followMaintenance(state);
@@ -262,6 +283,7 @@ function drive(state: ClusterState): void {
     driveRead(state, state.registers.get(group.register)!);
     driveGroup(state, group);
   }
+  driveFencing(state);
   driveCommands(state);
   driveShutdown(state);
 }

@@ -1,6 +1,7 @@
 /** The values that a group's register goes through: take, release, shrink, grow. */
 
 import { createHash } from "node:crypto";
+import { emptyVersion } from "./era.ts";
 import type { Group } from "./group_state.ts";
 import type { Change, Draft } from "./register_state.ts";
 import { type ClusterState, knownCluster } from "./state.ts";
@@ -20,9 +21,33 @@ function mintGeneration(
 ): string {
   const lineage = knownCluster(state)?.lineage ?? "";
   const replicaId = state.replicas.get(volume)?.replicaId ?? "";
+  // Survivors that decide apart give the same version to different records.
+  const parts = [lineage, group.register, base?.version ?? 0, replicaId, volume];
+  const apart = state.config.cluster.quorum === "survivor"
+    ? [base?.epoch ?? 0, base?.volumes[volume]?.generation ?? ""]
+    : [];
   return createHash("sha256")
-    .update(JSON.stringify([lineage, group.register, base?.version ?? 0, replicaId, volume]))
-    .digest("hex").slice(0, 16);
+    .update(JSON.stringify([...parts, ...apart])).digest("hex").slice(0, 16);
+}
+
+/**
+ * The epoch of a take. Survivors may take at the same time without hearing each other: the remainder
+ * names the node, so that no epoch ever has two owners.
+ */
+function nextEpoch(state: ClusterState, after: number): number {
+  const { config: { cluster, nodes }, self } = state;
+  if (cluster.quorum !== "survivor") return after + 1;
+  const place = nodes.findIndex(({ name }) => name === self.node);
+  const rest = (after + 1) % nodes.length;
+  return after + 1 + (place - rest + nodes.length) % nodes.length;
+}
+
+/** What a forced promotion adds to a take. */
+export interface Forced {
+  /** Of the data from now on. */
+  readonly lineage: string;
+  /** Its epoch is higher than any that a replica may have seen. */
+  readonly above: number;
 }
 
 /**
@@ -34,9 +59,12 @@ export function takeChange(
   state: ClusterState,
   group: Group,
   base: GroupRecord | null,
+  forced: Forced | null = null,
 ): Change {
   const takes: Takes | undefined = base?.owner ? { ...base.owner, epoch: base.epoch } : undefined;
-  const keeps = base !== null && base.owner === null;
+  const keeps = base !== null && base.owner === null && forced === null;
+  const lineage = forced?.lineage ?? base?.lineage;
+  const baseVersion = base?.version ?? emptyVersion(state);
   const draft = (): Draft => {
     const volumes: Record<string, VolumeRecord> = {};
     const mints: { volume: string; generation: string }[] = [];
@@ -55,17 +83,18 @@ export function takeChange(
       mints.push({ volume: name, generation });
     }
     const value: GroupRecord = {
-      version: (base?.version ?? 0) + 1,
-      epoch: (base?.epoch ?? 0) + 1,
+      version: baseVersion + 1,
+      epoch: nextEpoch(state, Math.max(base?.epoch ?? 0, forced?.above ?? 0)),
       owner: { ...state.self },
       volumes,
       ...(base?.wanted === state.self.node ? { wanted: base.wanted } : {}),
       ...(base?.cleanups === undefined ? {} : { cleanups: base.cleanups }),
+      ...(lineage === undefined ? {} : { lineage }),
     };
     const proposal: Proposal = takes ? { value, takes } : { value };
     return { proposal, mints };
   };
-  const change = { purpose: "take", baseVersion: base?.version ?? 0, draft };
+  const change = { purpose: "take", baseVersion, draft };
   return takes ? { ...change, takes } : change;
 }
 

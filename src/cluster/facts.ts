@@ -1,5 +1,6 @@
 /** Gathers what the ownership decision rests on, from records, membership and reports. */
 
+import { decidesAlone } from "./alone.ts";
 import { type Group, isServing } from "./group_state.ts";
 import { isSole, ownerLostSince } from "./lease.ts";
 import { isAlive } from "./membership.ts";
@@ -82,7 +83,7 @@ export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
     ),
     record,
     quorum: countVotes(state).have,
-    quorumFor: state.quorumSince === null ? 0 : now - state.quorumSince,
+    quorumFor: quorumFor(state),
     maintenance: cluster?.maintenance ?? false,
     serving: isServing(group),
     sole: isSole(state, group),
@@ -94,6 +95,12 @@ export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
     settleTime: timing.deadtime,
     pingSettle: state.config.cluster.pingSettle,
   };
+}
+
+/** Who decides alone waits for nobody to be heard in a moment. */
+function quorumFor(state: ClusterState): number {
+  if (state.quorumSince === null) return 0;
+  return decidesAlone(state) ? Infinity : state.now - state.quorumSince;
 }
 
 function nodeFacts(

@@ -124,6 +124,7 @@ function beginLife(state: ClusterState, group: Group, record: GroupRecord): void
   group.since = state.now;
   group.underMark = false;
   group.forced = false;
+  group.outdated = false;
   group.requests.length = 0;
   group.phase = "taken";
   state.urgent = true;
@@ -214,6 +215,13 @@ function depose(state: ClusterState, group: Group, record: GroupRecord): void {
   const text = `${formatRun(record.owner)} owns ${name} in epoch ${record.epoch}: it ends here`;
   const known = { epoch: record.epoch, own: group.epoch, version: record.version };
   note(state, "warning", "deposed", text, known, { group: name });
+  endByForce(state, group);
+}
+
+/** Nothing of this life of the group may go on: what it started is stopped without asking anybody. */
+export function endByForce(state: ClusterState, group: Group): void {
+  if (group.forced || group.phase === "idle") return;
+  const { name } = group.config;
   const started = group.phase !== "taken" && group.phase !== "releasing";
   group.forced = true;
   dropLease(state, group);

@@ -51,6 +51,8 @@ export interface Group {
   readAt: number;
   /** After an own pause: nothing is served before a quorum read. */
   awaitingRead: boolean;
+  /** The era in which this life began is over: not even a `sole` mark is worth anything. */
+  outdated: boolean;
   /** By voter: sending time of the newest own frame that it granted in this epoch. */
   readonly votes: Map<string, number>;
   /** As last said in a `lease` effect. */
@@ -83,6 +85,8 @@ export interface Group {
   waiting: { readonly on: string; readonly since: number } | null;
   /** Of the last note about a decision, so that each is said once. */
   notedDecision: string;
+  /** The same of the last split brain. */
+  notedParted: string;
 }
 
 /** A group that nothing is known of. */
@@ -103,6 +107,7 @@ export function createGroup(
     frozenSince: null,
     readAt: 0,
     awaitingRead: false,
+    outdated: false,
     votes: new Map(),
     leaseUntil: 0,
     yieldUntil: 0,
@@ -124,6 +129,7 @@ export function createGroup(
     },
     waiting: null,
     notedDecision: "",
+    notedParted: "",
   };
 }
 

@@ -1,7 +1,9 @@
 /** HEARTBEAT: what this node tells all others every keepalive, and what it learns from theirs. */
 
 import { grantAsked, statedGrants } from "./acceptor.ts";
+import { ownEra } from "./era.ts";
 import { ownReplicas, statedFailures } from "./facts.ts";
+import { noteParted } from "./reunion.ts";
 import { leaseAsks, takeGrants, voteForOwn } from "./lease.ts";
 import { seeMembers } from "./members.ts";
 import type { Peer } from "./membership.ts";
@@ -36,6 +38,7 @@ export function sendHeartbeat(state: ClusterState): void {
     voterId: state.acceptor.voterId,
     lacks: lackedRegisters(state),
     speaks: state.speaks,
+    ...(ownEra(state) > 0 ? { era: ownEra(state) } : {}),
     phase: state.phase,
     replicas: ownReplicas(state),
     failed: statedFailures(state),
@@ -85,6 +88,8 @@ export function handleHeartbeat(
   if (seq !== peer.heartbeatSeq) return;
   const run: NodeRun = { node: peer.node, incarnation: peer.incarnation };
   seeMembers(state, heartbeat);
+  if ((heartbeat.era ?? 0) !== ownEra(state)) return;
+  noteParted(state, peer, heartbeat);
   grantAsked(state, run, seq, heartbeat);
   takeGrants(state, peer, heartbeat);
   for (const [name, { version }] of Object.entries(heartbeat.known)) {

@@ -8,6 +8,8 @@
 
 import { sameRun } from "./ballot.ts";
 import { grant } from "./acceptor.ts";
+import { leasesAlone } from "./alone.ts";
+import { isPast } from "./era.ts";
 import { type Group, isServing } from "./group_state.ts";
 import type { Peer } from "./membership.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
@@ -84,11 +86,13 @@ export function isSole(state: ClusterState, group: Group): boolean {
 
 /** Until when the group may be served now. 0: not at all. */
 function heldUntil(state: ClusterState, group: Group): number {
-  if (!isServing(group)) return 0;
+  if (!isServing(group) || group.outdated || isPast(state)) return 0;
   if (isSole(state, group)) return Infinity;
   const voters = knownCluster(state)?.voters;
-  if (!voters || group.awaitingRead || group.underMark) return 0;
-  const base = majorityTime(voters, (node) => group.votes.get(node));
+  if (!voters || group.awaitingRead || group.underMark || state.fencing.pending) return 0;
+  const base = leasesAlone(state, group)
+    ? group.votes.get(state.self.node) ?? null
+    : majorityTime(voters, (node) => group.votes.get(node));
   return base === null ? 0 : Math.max(0, base + state.timing.lease);
 }
 

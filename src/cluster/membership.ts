@@ -190,8 +190,13 @@ function sayOtherProtocol(state: ClusterState, peer: Peer, protocol: number): vo
   note(state, "error", "other-protocol", text, { protocol, least, newest }, { node: peer.node });
 }
 
-function beginRun(state: ClusterState, peer: Peer, incarnation: number): void {
-  if (peer.incarnation > 0) {
+function beginRun(
+  state: ClusterState,
+  peer: Peer,
+  incarnation: number,
+  ended = false,
+): void {
+  if (peer.incarnation > 0 && !ended) {
     note(
       state,
       "info",
@@ -211,6 +216,15 @@ function beginRun(state: ClusterState, peer: Peer, incarnation: number): void {
   for (const link of peer.links) link.lastSeq = 0;
   // It must hear its own number from us before it counts.
   state.urgent = true;
+}
+
+/** The peer's present run is over for certain: no frame of it counts any more. */
+export function endRun(state: ClusterState, peer: Peer): void {
+  const { incarnation, lastHeard } = peer;
+  beginRun(state, peer, incarnation + 1, true);
+  if (lastHeard !== null) {
+    peer.lastHeard = Math.min(lastHeard, state.now - state.timing.deadtime);
+  }
 }
 
 /** Whether this number was not processed before; keeps the window and the state of the link. */

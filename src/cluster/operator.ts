@@ -3,43 +3,24 @@
  * any node, survives restarts, and the node that it concerns acts on what was chosen.
  */
 
+import { confirmOff, promote } from "./by_hand.ts";
 import { plainChange } from "./drafts.ts";
 import { gatherFacts, knownGroup } from "./facts.ts";
 import type { Group } from "./group_state.ts";
 import { rankCandidates } from "./candidates.ts";
 import { objectionToPush, pushWaitsFor } from "./push.ts";
+import { isCurrent, type PendingCommand, type Progress } from "./pending_command.ts";
 import { countVotes } from "./quorum.ts";
 import { isFree, needsRead, startChange } from "./register.ts";
-import type { Change } from "./register_state.ts";
 import { type ClusterState, emit, knownCluster, note } from "./state.ts";
-import type { ClusterRecord, OperatorCommand, RegisterName } from "./types.ts";
+import type { ClusterRecord, OperatorCommand } from "./types.ts";
 import { electorateFor } from "./voters.ts";
-
-/** A command that is not answered yet. */
-export interface PendingCommand {
-  readonly id: number;
-  readonly command: OperatorCommand;
-  readonly at: number;
-  /** It is given up then. */
-  readonly deadline: number;
-  /** For `move`: where to, once that is settled. */
-  target: string | null;
-  /** For `cleanup`: the count that its record must reach. */
-  cleanups: number | null;
-  /** What it waits for, where it can say so. */
-  waitsFor: string | null;
-}
-
-type Progress =
-  | { readonly done: true; readonly error?: string }
-  | { readonly register: RegisterName; readonly change: Change }
-  | "waiting";
 
 /** Takes a command. `commandDone` answers it. */
 export function takeCommand(state: ClusterState, id: number, command: OperatorCommand): void {
   const { deadtime } = state.timing;
   let patience = 10 * deadtime + 5000;
-  if (command.type === "move") {
+  if (command.type === "move" || command.type === "promote") {
     const group = state.groups.get(command.group);
     for (const each of group?.config.resources ?? []) {
       patience += each.stopTimeout + each.startTimeout;
@@ -50,8 +31,17 @@ export function takeCommand(state: ClusterState, id: number, command: OperatorCo
   );
   note(state, "info", "command", `An operator asks: ${command.type}`, known);
   const deadline = state.now + patience;
-  const at = state.now;
-  state.commands.push({ id, command, at, deadline, target: null, cleanups: null, waitsFor: null });
+  state.commands.push({
+    id,
+    command,
+    at: state.now,
+    deadline,
+    target: null,
+    cleanups: null,
+    waitsFor: null,
+    forced: null,
+    eraBegun: false,
+  });
 }
 
 /** Brings every pending command forward. */
@@ -61,13 +51,6 @@ export function driveCommands(state: ClusterState): void {
     if (advance(state, pending)) state.commands.splice(i, 1);
     else i++;
   }
-}
-
-/** Whether what is known of a register is as new as the command: an older one may answer wrongly. */
-function isCurrent(state: ClusterState, name: RegisterName, { at }: PendingCommand): boolean {
-  const register = state.registers.get(name)!;
-  if (register.confirmedAt < at) register.wantRead = true;
-  return !needsRead(register);
 }
 
 /** Whether the command is answered. */
@@ -113,6 +96,10 @@ function progressOf(state: ClusterState, pending: PendingCommand): Progress {
       return push(state, pending, command.hash);
     case "cleanup":
       return withGroup(state, command.group, (group) => cleanup(state, pending, group));
+    case "confirmOff":
+      return confirmOff(state, command.node);
+    case "promote":
+      return withGroup(state, command.group, (group) => promote(state, pending, group));
   }
 }
 

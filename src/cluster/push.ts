@@ -7,7 +7,7 @@
  * it, and none before enough of those that stay hold what the registers hold.
  */
 
-import { acceptedCluster } from "./acceptor.ts";
+import { acceptedCluster } from "./accepted.ts";
 import { knownGroup } from "./facts.ts";
 import { changeMembers, isAlive, type Peer } from "./membership.ts";
 import { majorityOf } from "./quorum.ts";

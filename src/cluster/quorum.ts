@@ -3,6 +3,8 @@
  * place: two quorums of any mode must share a voter that remembers.
  */
 
+import { decidesAlone } from "./alone.ts";
+import { ownEra } from "./era.ts";
 import { isAlive } from "./membership.ts";
 import { type ClusterState, knownCluster } from "./state.ts";
 import type { Voter } from "./types.ts";
@@ -35,6 +37,7 @@ export interface Votes {
 /** Counts the voters that are heard now. Before the first record: those the configuration names. */
 export function countVotes(state: ClusterState): Votes {
   const record = knownCluster(state);
+  const alone = decidesAlone(state);
   const missing: { node: string; why: string }[] = [];
   let votes = 0;
   const voters: readonly { node: string; voterId?: string }[] = record?.voters ??
@@ -44,7 +47,7 @@ export function countVotes(state: ClusterState): Votes {
     if (why === null) votes++;
     else missing.push({ node, why });
   }
-  const needed = majorityOf(voters.length);
+  const needed = alone ? 1 : majorityOf(voters.length);
   return {
     have: record !== null && votes >= needed,
     votes,
@@ -62,5 +65,6 @@ function absence(state: ClusterState, node: string, voterId: string | undefined)
   if (peer === undefined) return "not in the configuration";
   if (!isAlive(peer)) return peer.liveness === "dead" ? "dead" : "not heard yet";
   if (peer.heartbeat === null) return "starting";
+  if ((peer.heartbeat.era ?? 0) !== ownEra(state)) return "in another era";
   return voterId === undefined || voterId === peer.heartbeat.voterId ? null : "lost its state";
 }

@@ -11,9 +11,11 @@
 import { compareBallots, formatBallot, sameBallot } from "./ballot.ts";
 import { hearAccepted } from "./learner.ts";
 import { isAlive } from "./membership.ts";
+import { emptyVersion } from "./era.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
 import { nextBetween } from "./random.ts";
 import type { Attempt, Change, Electorate, Found, Outcome, Register } from "./register_state.ts";
+import { reunite } from "./reunion.ts";
 import { type ClusterState, emit, isClusterRecord, note, sendTo } from "./state.ts";
 import type {
   Accepted,
@@ -88,20 +90,21 @@ function start(
 
 /** Sends the message of the present phase to every voter that has not answered it. */
 function transmit(state: ClusterState, register: RegisterName, attempt: Attempt): void {
-  const { ballot, electorate: { voters, votersVersion }, change, proposal } = attempt;
+  const { ballot, electorate: { voters, votersVersion, era }, change, proposal } = attempt;
+  const under = era === undefined ? { votersVersion } : { votersVersion, era };
   attempt.sentAt = state.now;
   if (attempt.phase === "prepare") {
     for (const { node } of voters) {
       if (attempt.promises.has(node) || attempt.blank.has(node)) continue;
       if (attempt.refused.has(node)) continue;
       const takes = change?.takes;
-      const body = { type: "PREPARE", register, votersVersion, ballot } as const;
+      const body = { type: "PREPARE", register, ...under, ballot } as const;
       sendTo(state, node, takes ? { ...body, takes } : body);
     }
   } else if (attempt.phase === "accept" && proposal !== null) {
     for (const node of recipients(attempt, proposal)) {
       if (attempt.accepted.has(node) || attempt.refused.has(node)) continue;
-      sendTo(state, node, { type: "ACCEPT", register, votersVersion, ballot, proposal });
+      sendTo(state, node, { type: "ACCEPT", register, ...under, ballot, proposal });
     }
   }
 }
@@ -109,10 +112,15 @@ function transmit(state: ClusterState, register: RegisterName, attempt: Attempt)
 /** Voters of the operation and, where the value changes them, those of the value. */
 function recipients(attempt: Attempt, proposal: Proposal): Set<string> {
   const nodes = new Set(attempt.electorate.voters.map((voter) => voter.node));
-  if (isClusterRecord(proposal.value)) {
+  // Otherwise a node that decides alone would put its record over the one of a peer that does so too.
+  if (changesVoters(attempt, proposal.value)) {
     for (const { node } of proposal.value.voters) nodes.add(node);
   }
   return nodes;
+}
+
+function changesVoters(attempt: Attempt, value: Proposal["value"]): value is ClusterRecord {
+  return isClusterRecord(value) && value.votersVersion !== attempt.electorate.votersVersion;
 }
 
 /** The attempt that an answer belongs to, if it still runs. */
@@ -151,7 +159,9 @@ export function handleAccepted(state: ClusterState, from: string, message: Accep
     attempt.acceptedNew.add(from);
   }
   if (attempt.accepted.size < attempt.electorate.needed) return;
-  if (isClusterRecord(value) && attempt.acceptedNew.size < majorityOf(value.voters.length)) return;
+  if (changesVoters(attempt, value)) {
+    if (attempt.acceptedNew.size < majorityOf(value.voters.length)) return;
+  }
   finishChosen(state, register, attempt);
 }
 
@@ -222,9 +232,8 @@ function mintKey(volume: string, generation: string): string {
 function evaluatePromises(state: ClusterState, register: Register, attempt: Attempt): void {
   const { needed, voters } = attempt.electorate;
   const { promises, blank } = attempt;
-  const allBlank = promises.size + blank.size === voters.length &&
-    [...promises.values()].every((found) => found === null);
-  if (promises.size < needed && !allBlank) {
+  // Who holds nothing adds nothing: but once everybody has answered, nothing can be hidden any more.
+  if (promises.size < needed && promises.size + blank.size < voters.length) {
     const answers = promises.size + blank.size + attempt.refused.size;
     if (answers === voters.length) fail(state, register, attempt, "noState");
     return;
@@ -235,7 +244,12 @@ function evaluatePromises(state: ClusterState, register: Register, attempt: Atte
   for (const found of counted) {
     if (found && (!highest || compareBallots(found.ballot, highest.ballot) > 0)) highest = found;
   }
-  const version = highest?.proposal.value.version ?? 0;
+  const parted = reunite(state, register.name, counted);
+  if (parted !== null) {
+    attempt.proposal = parted;
+    return beginAccept(state, register, attempt);
+  }
+  const version = highest?.proposal.value.version ?? emptyVersion(state);
   const { change } = attempt;
   if (change && version === change.baseVersion) return beginDraft(state, register, attempt, change);
   if (change && version < change.baseVersion) {
@@ -343,6 +357,7 @@ function settle(
 ): void {
   register.attempt = null;
   register.confirmedAt = attempt.startedAt;
+  if (attempt.electorate.needed >= 2) register.jointAt = attempt.startedAt;
   const before = register.known?.record?.version ?? 0;
   const version = record?.version ?? 0;
   register.failures = 0;
@@ -421,6 +436,13 @@ function backOff(
 /** Gives up the running attempt, whose answers can no longer be trusted to be in time. */
 export function abandonAttempt(state: ClusterState, register: Register): void {
   if (register.attempt) fail(state, register, register.attempt, "timeout");
+}
+
+/** Gives up what was begun under two votes by a node whose own vote is a quorum now. */
+export function abandonJoint(state: ClusterState, register: Register): void {
+  if (register.attempt === null || register.attempt.electorate.needed < 2) return;
+  abandonAttempt(state, register);
+  register.notBefore = state.now;
 }
 
 /** Whether the value can never be chosen at this ballot: too many promised a higher one. */

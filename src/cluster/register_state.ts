@@ -28,6 +28,8 @@ export interface Electorate {
   readonly votersVersion: number;
   /** Votes that make a quorum: a majority; everybody for the first record. */
   readonly needed: number;
+  /** Of the record that lists the voters, if it is not 0. */
+  readonly era?: number;
 }
 
 /** Where an attempt is. */
@@ -86,6 +88,8 @@ export interface Register {
   known: Known | null;
   /** When the newest operation began that showed what is chosen; -Infinity: none has. */
   confirmedAt: number;
+  /** The same, of operations under two votes or more. */
+  jointAt: number;
   /** Newest version that a peer says is chosen. */
   heardVersion: number;
   doubt: boolean;
@@ -110,6 +114,7 @@ export function createRegister(name: RegisterName): Register {
     name,
     known: null,
     confirmedAt: -Infinity,
+    jointAt: -Infinity,
     heardVersion: 0,
     doubt: false,
     wantRead: true,

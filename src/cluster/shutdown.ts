@@ -1,6 +1,7 @@
 /** A planned stop of the agent: announce it, stop and release every own group, then end, bounded. */
 
 import { countVotes } from "./quorum.ts";
+import { handOver } from "./fencing.ts";
 import { type ClusterState, emit, note } from "./state.ts";
 
 /** Announces the stop. The groups stop by themselves from now on, see `group.ts`. */
@@ -22,6 +23,7 @@ export function driveShutdown(state: ClusterState): void {
   const busy = groups.filter(({ phase }) => phase !== "idle");
   if (busy.length === 0 && !takesInFlight(state)) {
     shutdown.idleAt ??= now;
+    if (now - shutdown.idleAt < 3 * timing.deadtime && !handOver(state)) return;
     // Ended without a last word, the others would learn of the release only after deadtime.
     if (state.urgent || state.lastHeartbeat < shutdown.idleAt) return;
     shutdown.done = true;

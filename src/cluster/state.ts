@@ -19,9 +19,11 @@ import type {
 } from "./types.ts";
 import type { Config, NodeConfig } from "../config/types.ts";
 import type { Acceptor } from "./acceptor.ts";
+import type { Pair } from "./alone.ts";
+import type { Fencing } from "./fencing.ts";
 import type { Group } from "./group_state.ts";
 import type { Membership } from "./membership.ts";
-import type { PendingCommand } from "./operator.ts";
+import type { PendingCommand } from "./pending_command.ts";
 import type { Random } from "./random.ts";
 import type { Outcome, Register } from "./register_state.ts";
 import { protocolOf } from "./protocol.ts";
@@ -78,6 +80,8 @@ export interface ClusterState {
   urgent: boolean;
   readonly membership: Membership;
   readonly acceptor: Acceptor;
+  readonly pair: Pair;
+  readonly fencing: Fencing;
   readonly registers: Map<RegisterName, Register>;
   readonly outcomes: Outcome[];
   readonly groups: Map<string, Group>;
@@ -96,8 +100,11 @@ export interface ClusterState {
   } | null;
   /** Memory of the rules about voters, see `voters.ts`. */
   readonly voters: {
-    /** The first record may be half made: ask everybody again rather than its voters. */
-    everybody: boolean;
+    /**
+     * Refused for the list of voters: try the other one that may be right. The first record may be half
+     * made (everybody, rather than its voters), and so may one that adds a voter.
+     */
+    alternate: boolean;
     laggardSince: number | null;
     repairedAt: number;
     replacing: string | null;

@@ -48,6 +48,8 @@ export interface GroupRecord {
   readonly wanted?: string;
   /** Raised by every `cleanup`: a node that failed the group under a lower number may run it again. */
   readonly cleanups?: number;
+  /** Of the group's data since its last forced promotion; before one, the cluster's. */
+  readonly lineage?: string;
 }
 
 /** A voter is a node with the random id of its state; lost state means another id. */
@@ -61,7 +63,7 @@ export interface ClusterRecord {
   readonly version: number;
   readonly voters: readonly Voter[];
   readonly votersVersion: number;
-  /** Minted at the first record and at every forced promotion. */
+  /** Minted at the first record. A forced promotion gives its group another, see {@linkcode GroupRecord}. */
   readonly lineage: string;
   readonly standby: readonly string[];
   readonly maintenance: boolean;
@@ -69,6 +71,18 @@ export interface ClusterRecord {
   readonly protocol?: number;
   /** Hash of the configuration that an operator pushed last. */
   readonly config?: string;
+  /**
+   * `fencing`: the node that decides alone, because the other was switched off, or stopped and left it
+   * its vote. It ends when the other has copied every register and votes again.
+   */
+  readonly solo?: string;
+  /**
+   * Raised when a promotion was forced without a quorum: every register begins anew, and whoever is in
+   * a lower era freezes until it is admitted. No two nodes ever make the same. Default 0.
+   */
+  readonly era?: number;
+  /** Voters that such a promotion left behind: they are admitted again when they are heard. */
+  readonly dropped?: readonly string[];
 }
 
 /** The owner that a value removes; stored with the value, so every ACCEPT of it is subject to refusal. */
@@ -140,6 +154,8 @@ export interface Heartbeat {
   /** Registers with a record of which this voter holds nothing: it makes no quorum there yet. */
   readonly lacks: number;
   readonly speaks: ProtocolRange;
+  /** Of the cluster's record that this voter accepted last, if it is not 0. */
+  readonly era?: number;
   readonly phase: AgentPhase;
   readonly replicas: Readonly<Record<string, ReplicaHealth>>;
   /** Groups that may not run here for now. */
@@ -153,6 +169,8 @@ export interface Prepare {
   readonly type: "PREPARE";
   readonly register: RegisterName;
   readonly votersVersion: number;
+  /** Of the voters, if it is not 0. */
+  readonly era?: number;
   readonly ballot: Ballot;
   readonly takes?: Takes;
 }
@@ -171,6 +189,8 @@ export interface Accept {
   readonly type: "ACCEPT";
   readonly register: RegisterName;
   readonly votersVersion: number;
+  /** Of the voters, if it is not 0. */
+  readonly era?: number;
   readonly ballot: Ballot;
   readonly proposal: Proposal;
 }
@@ -189,7 +209,7 @@ export interface Accepted {
  *
  * `noState` answers a PREPARE only: the promise is kept, but this voter holds nothing in the register
  * and, since a voter has been replaced in this cluster, cannot tell whether it should. Such answers
- * make no quorum unless every voter gives one.
+ * make no quorum before every voter has answered.
  */
 export interface Refused {
   readonly type: "REFUSED";
@@ -233,7 +253,11 @@ export type OperatorCommand =
   | { readonly type: "cleanup"; readonly group: string }
   | { readonly type: "maintenance"; readonly on: boolean }
   /** Put the configuration with this hash, which every heard node must have, into the record. */
-  | { readonly type: "push"; readonly hash: string };
+  | { readonly type: "push"; readonly hash: string }
+  /** A person states that this node is off. */
+  | { readonly type: "confirmOff"; readonly node: string }
+  /** The group's data become those of the replica on the node that is asked, whatever is lost by it. */
+  | { readonly type: "promote"; readonly group: string };
 
 /** Everything that can happen to the core. */
 export type ClusterEvent =
@@ -275,6 +299,18 @@ export type ClusterEvent =
   }
   /** A running resource failed beyond its restarts. */
   | { readonly type: "failed"; readonly group: string; readonly reason: string }
+  /**
+   * How a `fence` ended. `confirmed`: the node was certainly off, or reset by power, at some moment
+   * since it was asked for.
+   */
+  | {
+    readonly type: "fenced";
+    readonly node: string;
+    readonly attempt: number;
+    readonly confirmed: boolean;
+    /** What the methods said. */
+    readonly detail: string;
+  }
   | { readonly type: "command"; readonly id: number; readonly command: OperatorCommand }
   /** Which ping targets answer this node; those that were not measured yet are left out. */
   | { readonly type: "reach"; readonly targets: Readonly<Record<string, boolean>> }
@@ -319,6 +355,8 @@ export type ClusterEffect =
   | { readonly type: "suspend"; readonly group: string }
   /** Lease of the own epoch is back and nobody took over. */
   | { readonly type: "resume"; readonly group: string }
+  /** Switch a node off or reset it by power; answered by `fenced` with the same attempt. */
+  | { readonly type: "fence"; readonly node: string; readonly attempt: number }
   | { readonly type: "commandDone"; readonly id: number; readonly error?: string }
   /** Maintenance begins or ends: while it lasts no resource is started or stopped for what it does. */
   | { readonly type: "maintenance"; readonly on: boolean }
@@ -350,6 +388,8 @@ export type VoterLogRecord =
     readonly register: RegisterName;
     readonly ballot: Ballot;
     readonly proposal: Proposal;
+    /** In a group's register: of the cluster's record, if it is not 0. */
+    readonly era?: number;
   };
 
 /** State of a node as `status` shows it. */

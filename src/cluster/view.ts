@@ -62,6 +62,16 @@ export interface GroupView {
   readonly candidates: readonly Ranked[];
 }
 
+/** A fence as `status` shows it. */
+export interface FenceView {
+  readonly node: string;
+  /** `pending`: it is being tried; `failed`: it will be tried again. */
+  readonly state: "pending" | "failed";
+  readonly attempts: number;
+  /** What the last attempt that did not succeed said. */
+  readonly detail: string;
+}
+
 /** All that `status` shows of the cluster. */
 export interface ClusterView {
   readonly node: string;
@@ -75,6 +85,12 @@ export interface ClusterView {
     readonly expected: number;
     readonly needed: number;
     readonly missing: Votes["missing"];
+    /** The node that decides alone by the record. */
+    readonly solo?: string;
+    /** In a mode for pairs: whether this node may go on without its peer, as the mode says. */
+    readonly joint?: boolean;
+    /** A fence that is under way or did not succeed. */
+    readonly fence?: FenceView;
   };
   readonly nodes: readonly NodeView[];
   readonly groups: readonly GroupView[];
@@ -112,7 +128,15 @@ export function view(state: ClusterState, now: number): ClusterView {
     incarnation: self.incarnation,
     phase: state.phase,
     voterId: state.acceptor.voterId,
-    quorum: { have, mode: config.cluster.quorum, votes, expected, needed, missing },
+    quorum: {
+      have,
+      mode: config.cluster.quorum,
+      votes,
+      expected,
+      needed,
+      missing,
+      ...pairView(state),
+    },
     nodes: config.nodes.map(({ name, witness }) => nodeView(state, now, name, witness)),
     groups: [...groups.values()].map((group) => groupView(state, group)),
     records: { cluster: knownCluster(state), groups: records },
@@ -126,6 +150,27 @@ export function view(state: ClusterState, now: number): ClusterView {
       leaving: leavingNodes(state),
     },
   };
+}
+
+function pairView(state: ClusterState): Pick<ClusterView["quorum"], "solo" | "joint" | "fence"> {
+  if (state.config.cluster.quorum === "majority") return {};
+  const solo = knownCluster(state)?.solo;
+  const fence = fenceView(state);
+  return {
+    joint: state.pair.joint,
+    ...(solo !== undefined && { solo }),
+    ...(fence !== null && { fence }),
+  };
+}
+
+function fenceView({ fencing, membership }: ClusterState): FenceView | null {
+  const { pending, attempt, failures, detail } = fencing;
+  const [other] = membership.peers.keys();
+  if (pending !== null) {
+    return { node: pending.node, state: "pending", attempts: attempt, detail };
+  }
+  if (failures === 0 || other === undefined) return null;
+  return { node: other, state: "failed", attempts: attempt, detail };
 }
 
 function nodeView(state: ClusterState, now: number, name: string, witness: boolean): NodeView {

@@ -8,7 +8,10 @@
  */
 
 import { createHash } from "node:crypto";
-import { acceptedCluster, isListed } from "./acceptor.ts";
+import { acceptedCluster, isListed } from "./accepted.ts";
+import { decidesAlone } from "./alone.ts";
+import { nextDropped } from "./era.ts";
+import { hasLentVote } from "./fencing.ts";
 import { isAlive } from "./membership.ts";
 import { raiseProtocol } from "./upgrade.ts";
 import { nextVoters } from "./push.ts";
@@ -21,21 +24,38 @@ import type { ClusterRecord, RegisterName, Voter } from "./types.ts";
 /** The voters for an operation in a register now; null: they are not known. */
 export function electorateFor(state: ClusterState, register: RegisterName): Electorate | null {
   const known = knownCluster(state);
-  if (register !== "cluster") return known && majority(known);
+  if (register !== "cluster") return known && votersOf(state, known);
   // What the own voter accepted may not be chosen. Its voters will do: ids only ever leave the list
   // for good, so its majorities meet those of the list before in a voter that remembers.
   const accepted = acceptedCluster(state.acceptor);
   if (known !== null) {
-    return majority(accepted && accepted.votersVersion > known.votersVersion ? accepted : known);
+    // A voter that is being added may not be able to answer before it has accepted the record that
+    // adds it; once that is known to be chosen, nobody answers those of the list before.
+    const newer = accepted !== null && accepted.votersVersion > known.votersVersion &&
+      (accepted.voters.length <= known.voters.length || state.voters.alternate);
+    return votersOf(state, newer ? accepted : known, hasLentVote(state));
   }
-  if (accepted !== null && !(accepted.version === 1 && state.voters.everybody)) {
-    return majority(accepted);
-  }
-  return everybody(state);
+  const all = everybody(state);
+  if (accepted === null) return all;
+  // Not at any price: with one node down, or in a large cluster, there may never be everybody.
+  const half = accepted.version === 1 && state.voters.alternate && all !== null && isMyTurn(state);
+  return half ? all : votersOf(state, accepted, hasLentVote(state));
 }
 
-function majority({ voters, votersVersion }: ClusterRecord): Electorate {
-  return { voters, votersVersion, needed: majorityOf(voters.length) };
+/** A majority of the record's voters; the own vote, where it is a quorum. */
+function votersOf(
+  state: ClusterState,
+  { voters, votersVersion, era }: ClusterRecord,
+  lent = false,
+): Electorate {
+  const alone = lent || decidesAlone(state);
+  const own = voters.filter(({ node }) => node === state.self.node);
+  return {
+    voters: alone ? own : voters,
+    votersVersion,
+    needed: alone ? 1 : majorityOf(voters.length),
+    ...(era === undefined ? {} : { era }),
+  };
 }
 
 /** All configured nodes with the ids they say; null while one of them has not been heard. */
@@ -114,7 +134,8 @@ export function driveVoters(state: ClusterState): void {
   if (needsRead(register) || !isFree(state, register)) return;
   if (register.known?.record === null) makeFirstRecord(state, register);
   else if (isLeader(state)) {
-    admitVoter(state, register);
+    admitDropped(state, register);
+    if (isFree(state, register)) admitVoter(state, register);
     repairLaggard(state, register);
     raise(state, register);
   }
@@ -171,7 +192,33 @@ function admitVoter(state: ClusterState, register: Register): void {
   };
   const draft = () => ({ proposal: { value }, mints: [] });
   const change: Change = { purpose: "admit-voter", baseVersion: record.version, draft };
-  startChange(state, register, majority(record), change);
+  startChange(state, register, electorateFor(state, "cluster")!, change);
+}
+
+/** Whom a forced promotion left behind votes again once it is heard, one at a time. */
+function admitDropped(state: ClusterState, register: Register): void {
+  const record = knownCluster(state)!;
+  const found = nextDropped(state, record);
+  if (found === null || !countVotes(state).have) return;
+  if ([...state.groups.values()].some((group) => needsRead(state.registers.get(group.register)!))) {
+    return;
+  }
+  const { dropped = [], ...rest } = record;
+  const left = dropped.filter((node) => node !== found.node);
+  const value: ClusterRecord = {
+    ...rest,
+    version: record.version + 1,
+    votersVersion: record.votersVersion + 1,
+    voters: [...record.voters, found],
+    ...(left.length > 0 ? { dropped: left } : {}),
+  };
+  const text = `${found.node} is heard again and joins the era as a voter`;
+  note(state, "warning", "admit-voter", text, { votersVersion: value.votersVersion }, {
+    node: found.node,
+  });
+  const draft = () => ({ proposal: { value }, mints: [] });
+  const change: Change = { purpose: "admit-voter", baseVersion: record.version, draft };
+  startChange(state, register, electorateFor(state, "cluster")!, change);
 }
 
 /** The next version of the protocol, once all speak it. */
@@ -179,7 +226,7 @@ function raise(state: ClusterState, register: Register): void {
   if (!isFree(state, register) || needsRead(register)) return;
   const record = knownCluster(state)!;
   const change = raiseProtocol(state, record);
-  if (change !== null) startChange(state, register, majority(record), change);
+  if (change !== null) startChange(state, register, electorateFor(state, "cluster")!, change);
 }
 
 /** One step towards the voters that the pushed configuration names. */
@@ -199,7 +246,7 @@ function changeVoters(state: ClusterState, register: Register): void {
   };
   const draft = () => ({ proposal: { value }, mints: [] });
   const change: Change = { purpose: "change-voter", baseVersion: record.version, draft };
-  startChange(state, register, majority(record), change);
+  startChange(state, register, electorateFor(state, "cluster")!, change);
 }
 
 /**

@@ -7,9 +7,9 @@
 import { checkPlainName } from "./names.ts";
 import type { Problems } from "./problem.ts";
 import { pingTargets } from "./ping.ts";
-import { absolutePath, choice, duration, type Field, readTable, text } from "./schema.ts";
+import { absolutePath, boolean, choice, duration, type Field, readTable, text } from "./schema.ts";
 import type { TomlTable } from "./toml.ts";
-import type { ClusterConfig, PathsConfig } from "./types.ts";
+import type { ClusterConfig, PathsConfig, QuorumMode } from "./types.ts";
 import { formatDuration } from "./units.ts";
 
 /** Where state and sockets live unless the file or the command line says otherwise. */
@@ -18,10 +18,20 @@ export const DEFAULT_PATHS: PathsConfig = {
   runtime: "/run/bascule",
 };
 
+/** What survivor mode risks, in one sentence for `check` and the start of an agent. */
+export const SURVIVOR_RISK =
+  "a cut between the two nodes makes both serve: addresses are doubled, the data part, and the " +
+  'writes of one side are lost in the end; "fencing", or "majority" with a witness, does not';
+/** What `boot_alone` risks on top of it. */
+export const BOOT_ALONE_RISK =
+  "a node that boots while the other is down serves what it has, which may lack everything " +
+  "that the other wrote alone";
+
 /** More heartbeats a second would load a machine without telling more. */
 const SHORTEST_KEEPALIVE = 10;
 
-const WITNESS = 'add a witness, a third small machine without data, and write "majority"';
+/** Longer than it takes to switch a machine off over its management board. */
+const FENCE_DELAY = 5000;
 
 /** A target is asked at most this often, in milliseconds. */
 const SHORTEST_PING = 200;
@@ -48,12 +58,12 @@ export function readCluster(table: TomlTable, problems: Problems): ReadCluster |
     const pingSettle = reader.optional("ping_settle", duration());
     const quorum = reader.required(
       "quorum",
-      choice(["majority"], {
-        fencing: `quorum by fencing is not in this version; ${WITNESS}`,
-        survivor: `survivor mode is not in this version; ${WITNESS}`,
-      }),
+      choice(["majority", "fencing", "survivor"]),
       `"majority"`,
     );
+    const fenceDelay = reader.optional("fence_delay", duration(0));
+    const bootAlone = reader.optional("boot_alone", boolean);
+    if (quorum !== undefined) checkMode(quorum, { fenceDelay, bootAlone }, problems);
 
     if (keepalive !== undefined && deadtime !== undefined) {
       const least = 2 * keepalive.value;
@@ -95,8 +105,31 @@ export function readCluster(table: TomlTable, problems: Problems): ReadCluster |
       pingInterval: everyPing,
       pingSettle: pingSettle?.value ?? 10 * everyPing,
       ping: ping?.value ?? [],
+      fenceDelay: fenceDelay?.value ?? FENCE_DELAY,
+      bootAlone: bootAlone?.value ?? false,
     };
   });
+}
+
+/** What a mode risks is said whenever the file is checked, and keys of another mode are pointed out. */
+function checkMode(
+  quorum: Field<QuorumMode>,
+  { fenceDelay, bootAlone }: {
+    readonly fenceDelay: Field<number> | undefined;
+    readonly bootAlone: Field<boolean> | undefined;
+  },
+  problems: Problems,
+): void {
+  if (quorum.value === "survivor") problems.warning(quorum.at, SURVIVOR_RISK);
+  if (fenceDelay !== undefined && quorum.value !== "fencing") {
+    problems.warning(fenceDelay.at, `it has no effect with quorum = "${quorum.value}"; remove it`);
+  }
+  if (bootAlone === undefined) return;
+  if (quorum.value === "survivor") {
+    if (bootAlone.value) problems.warning(bootAlone.at, BOOT_ALONE_RISK);
+  } else {
+    problems.warning(bootAlone.at, `it has no effect with quorum = "${quorum.value}"; remove it`);
+  }
 }
 
 /** Reads `[paths]`; what the command line says goes before what the file says. */

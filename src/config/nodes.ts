@@ -11,19 +11,28 @@ import type { Place, Problems } from "./problem.ts";
 import {
   array,
   boolean,
+  duration,
   fail,
   type Field,
   placed,
   type Reader,
   readTable,
+  table as tableReader,
   text,
 } from "./schema.ts";
 import type { TomlTable } from "./toml.ts";
-import type { LinkConfig, NodeConfig } from "./types.ts";
+import {
+  type FenceMethod,
+  type LinkConfig,
+  MAX_NODES,
+  type NodeConfig,
+  type QuorumMode,
+} from "./types.ts";
 
-const MAX_NODES = 16;
 /** A majority of fewer voters cannot lose one. */
 const LEAST_VOTERS = 3;
+/** Milliseconds that a fence command may take. */
+const FENCE_TIMEOUT = 30_000;
 
 /** What later sections may refer to, kept even where a node has errors of its own. */
 export interface NodeSet {
@@ -39,7 +48,12 @@ interface Link extends LinkConfig {
 }
 
 /** Reads all nodes and checks them against each other. */
-export function readNodes(table: TomlTable, claims: Claims, problems: Problems): NodeSet {
+export function readNodes(
+  table: TomlTable,
+  claims: Claims,
+  problems: Problems,
+  quorum: QuorumMode | undefined,
+): NodeSet {
   const declared = new Map<string, { witness: boolean }>();
   const nodes: NodeConfig[] = [];
   const networks: LinkNetworks = new Map();
@@ -53,11 +67,14 @@ export function readNodes(table: TomlTable, claims: Claims, problems: Problems):
       continue;
     }
     const written = entry.value.entries.get("links")?.value;
+    const hasFence = entry.value.entries.has("fence");
     readTable(entry.value, problems, (reader) => {
       const witness = reader.optional("witness", boolean)?.value ?? false;
       declared.set(name, { witness });
       const example = `["udp://192.0.2.1:6940"]`;
       const links = reader.required("links", array(placed(link), 1, "links"), example)?.value;
+      const fence = reader.optional("fence", fenceMethods);
+      checkFence(name, entry.at, { written: hasFence, fence, witness, quorum }, problems);
       if (links === undefined) return;
       checkLinks(links, claims, networks, problems);
       if (written?.kind === "array" && written.items.length === 1 && !witness) {
@@ -67,11 +84,86 @@ export function readNodes(table: TomlTable, claims: Claims, problems: Problems):
         );
       }
       const plain = links.map(({ value: { address, host, port } }) => ({ address, host, port }));
-      nodes.push({ name, witness, links: plain });
+      nodes.push({ name, witness, links: plain, fence: fence?.value ?? [] });
     });
   }
-  checkCount(declared, table.at, problems);
+  checkCount(declared, table.at, problems, quorum ?? "majority");
   return { declared, nodes };
+}
+
+const fenceMethod: Reader<FenceMethod> = (value, problems) => {
+  const body = tableReader(value, problems);
+  if (body === undefined) return undefined;
+  return readTable(body, problems, (reader) => {
+    const command = reader.required(
+      "command",
+      array(text, 1, "arguments"),
+      `["/usr/local/sbin/power", "off"]`,
+    );
+    const program = command?.value[0];
+    if (command !== undefined && program !== undefined && !program.startsWith("/")) {
+      problems.error(
+        command.at,
+        `${JSON.stringify(program)} is not absolute; start it with /, so that it is the same ` +
+          "program wherever the agent was started",
+      );
+    }
+    const timeout = reader.optional("timeout", duration(100))?.value ?? FENCE_TIMEOUT;
+    return command === undefined ? undefined : { command: command.value, timeout };
+  });
+};
+
+/** One method as a table, or several in their order. */
+const fenceMethods: Reader<readonly FenceMethod[]> = (value, problems) => {
+  if (value.kind === "array") return array(fenceMethod, 1, "methods")(value, problems);
+  const only = fenceMethod(value, problems);
+  return only === undefined ? undefined : [only];
+};
+
+function checkFence(
+  name: string,
+  at: Place,
+  { written, fence, witness, quorum }: {
+    readonly written: boolean;
+    readonly fence: Field<readonly FenceMethod[]> | undefined;
+    readonly witness: boolean;
+    readonly quorum: QuorumMode | undefined;
+  },
+  problems: Problems,
+): void {
+  if (quorum === "fencing" && !written && !witness) {
+    problems.error(
+      { ...at, key: `nodes.${name}.fence` },
+      `this key is missing, and with quorum = "fencing" the other node must be able to switch ` +
+        `${name} off; add fence = { command = ["/usr/local/sbin/power", "off"] }, a command that ` +
+        "exits with 0 only when the machine is certainly off or was reset by power",
+    );
+  }
+  if (fence !== undefined && quorum !== undefined && quorum !== "fencing") {
+    problems.warning(fence.at, `nobody is fenced with quorum = "${quorum}"; remove it`);
+  }
+}
+
+/** Fencing and survivor mode are rules between two machines. */
+function checkPair(
+  declared: ReadonlyMap<string, { readonly witness: boolean }>,
+  at: Place,
+  problems: Problems,
+  quorum: "fencing" | "survivor",
+): void {
+  const witnesses = [...declared].filter(([, { witness }]) => witness).map(([name]) => name);
+  if (declared.size === 2 && witnesses.length === 0) return;
+  const found = witnesses.length > 0
+    ? `${witnesses.join(", ")} is a witness`
+    : `there ${declared.size === 1 ? "is 1 node" : `are ${declared.size} nodes`}`;
+  const mend = declared.size > 2
+    ? '; write quorum = "majority", which is safer, or remove'
+    : "; name";
+  problems.error(
+    at,
+    `quorum = "${quorum}" is for exactly two nodes that hold data, and ${found}${mend} ` +
+      (declared.size > 2 ? "all but two nodes" : "two nodes without witness = true"),
+  );
 }
 
 function checkNodeName(name: string, at: Place, problems: Problems): boolean {
@@ -138,8 +230,10 @@ function checkCount(
   declared: ReadonlyMap<string, { readonly witness: boolean }>,
   at: Place,
   problems: Problems,
+  quorum: QuorumMode,
 ): void {
   const count = declared.size;
+  if (quorum !== "majority") return checkPair(declared, at, problems, quorum);
   if (count > MAX_NODES) {
     problems.error(at, `${count} nodes are too many; a cluster has at most ${MAX_NODES}`);
   }

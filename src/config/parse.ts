@@ -52,7 +52,7 @@ export function parseConfig(
     const nodesTable = reader.section("nodes");
     const nodes: NodeSet = nodesTable === undefined
       ? { declared: new Map(), nodes: [] }
-      : readNodes(nodesTable, claims, problems);
+      : readNodes(nodesTable, claims, problems, written?.quorum);
     const volumes = readVolumes(reader.optional("volumes", table)?.value, {
       nodes,
       claims,

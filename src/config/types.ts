@@ -5,8 +5,15 @@
  * @module
  */
 
-/** Which nodes may decide. Later quorum modes join this union when they are built. */
-export type QuorumMode = "majority";
+/** Nodes of a cluster at most; parts of the protocol rest on it. */
+export const MAX_NODES = 16;
+
+/**
+ * Which nodes may decide. `majority`: more than half of the voters. `fencing`: both nodes of a pair, or
+ * one that has had the other switched off. `survivor`: a pair in which a silent peer is taken for
+ * dead, so that a cut between them makes both serve.
+ */
+export type QuorumMode = "majority" | "fencing" | "survivor";
 
 /** Replication protocol, as DRBD names them: A asynchronous, B memory-synchronous, C synchronous. */
 export type ReplicationProtocol = "A" | "B" | "C";
@@ -42,6 +49,10 @@ export interface ClusterConfig {
   readonly pingInterval: number;
   /** A node must reach more targets than the owner for so long before a group moves; milliseconds. */
   readonly pingSettle: number;
+  /** `fencing`: how long a node that owns nothing lets the other fence first. Default 5 s. */
+  readonly fenceDelay: number;
+  /** `survivor`: a node that boots alone serves after initdead, however old its data. Default false. */
+  readonly bootAlone: boolean;
 }
 
 /** `[paths]`. `--state-dir` and `--runtime-dir` override. */
@@ -66,6 +77,15 @@ export interface NodeConfig {
   /** A witness votes and holds no data. */
   readonly witness: boolean;
   readonly links: readonly LinkConfig[];
+  /** How another node switches this one off or resets it, in this order; none: it cannot. */
+  readonly fence: readonly FenceMethod[];
+}
+
+/** One way to switch a node off or to reset it by power. Exit code 0: it is certain that it was. */
+export interface FenceMethod {
+  readonly command: readonly string[];
+  /** Milliseconds, after which the command is killed and has not confirmed anything. Default 30 s. */
+  readonly timeout: number;
 }
 
 /** `[volumes.NAME]`. */

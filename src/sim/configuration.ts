@@ -78,11 +78,14 @@ export function simulatedConfig(options: Options): Config {
       quorum: "majority",
       pingInterval: deadtime,
       pingSettle: 10 * deadtime,
+      fenceDelay: 2 * deadtime,
+      bootAlone: false,
     },
     paths: { state: "/nowhere", runtime: "/nowhere" },
     nodes: [...runnerNames, ...witnessNames].map((name) => ({
       name,
       witness: witnessNames.includes(name),
+      fence: [],
       links: Array.from({ length: options.links }, (_, port) => ({
         address: `udp://${name}:${port}`,
         host: name,

@@ -190,7 +190,10 @@ async function answerCommand({ request, provider, commandTimeout }: Asked): Prom
 
 /** Checks what an operator asks for. Throws {@linkcode ShapeError}. */
 export function checkCommand(value: unknown): OperatorCommand {
-  const { type } = object({ type: oneOf("standby", "move", "cleanup") }, "drop")(value, "command");
+  const { type } = object(
+    { type: oneOf("standby", "move", "cleanup", "confirmOff", "promote") },
+    "drop",
+  )(value, "command");
   switch (type) {
     case "standby":
       return object({ type: oneOf("standby"), node: name, on: flag }, "refuse")(value, "command");
@@ -201,6 +204,10 @@ export function checkCommand(value: unknown): OperatorCommand {
       );
     case "cleanup":
       return object({ type: oneOf("cleanup"), group: name }, "refuse")(value, "command");
+    case "confirmOff":
+      return object({ type: oneOf("confirmOff"), node: name }, "refuse")(value, "command");
+    case "promote":
+      return object({ type: oneOf("promote"), group: name }, "refuse")(value, "command");
   }
 }
 

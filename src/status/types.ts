@@ -36,6 +36,17 @@ export interface QuorumStatus {
   readonly votes: number;
   /** Voters of the record. */
   readonly expected: number;
+  /** The node that decides alone: its peer was switched off, or stopped and left it its vote. */
+  readonly solo?: string;
+  /** In a mode for pairs: whether this node may go on without its peer. */
+  readonly joint?: boolean;
+  /** A fence that is under way, or did not succeed and is tried again. */
+  readonly fence?: {
+    readonly node: string;
+    readonly state: "pending" | "failed";
+    readonly attempts: number;
+    readonly detail: string;
+  };
 }
 
 /** One node of the configuration. */

@@ -75,6 +75,7 @@ const groupRecord = shapeOf<GroupRecord>()(object({
   volumes: map(name, volumeRecord),
   wanted: optional(name),
   cleanups: optional(count),
+  lineage: optional(id),
 }, "refuse"));
 
 const clusterRecord = shapeOf<ClusterRecord>()(object({
@@ -86,6 +87,9 @@ const clusterRecord = shapeOf<ClusterRecord>()(object({
   maintenance: flag,
   protocol: optional(count),
   config: optional(name),
+  solo: optional(name),
+  era: optional(count),
+  dropped: optional(list(name)),
 }, "refuse"));
 
 /** The value of a register, by the register's name. The `cluster` register has no owner to take from. */
@@ -125,6 +129,7 @@ const heartbeat = shapeOf<Heartbeat>()(object({
   voterId: id,
   lacks: count,
   speaks: object({ least: count, newest: count }, "drop"),
+  era: optional(count),
   phase: oneOf("starting", "running", "stopping"),
   replicas: map(name, replicaHealth),
   failed: map(name, groupFailure),
@@ -158,6 +163,7 @@ const prepare = shapeOf<Prepare>()(object({
   type: oneOf("PREPARE"),
   register: registerName,
   votersVersion: count,
+  era: optional(count),
   ballot,
   takes: optional(takes),
 }, "refuse"));
@@ -179,6 +185,7 @@ function accept(value: unknown, path: string): Message {
     type: oneOf("ACCEPT"),
     register: registerName,
     votersVersion: count,
+    era: optional(count),
     ballot,
     proposal,
   }, "refuse"))(value, path);
@@ -221,6 +228,7 @@ export function checkVoterLogRecord(value: unknown): VoterLogRecord {
         register: registerName,
         ballot,
         proposal: proposalOf(registerIn(value, kind)),
+        era: optional(count),
       }, "refuse")(value, kind);
   }
 }

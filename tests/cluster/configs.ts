@@ -4,6 +4,7 @@ import type {
   Config,
   Failback,
   GroupConfig,
+  QuorumMode,
   ResourceConfig,
   VolumeConfig,
 } from "../../src/config/types.ts";
@@ -22,6 +23,8 @@ export interface Shape {
   readonly afterPowerLoss?: "wait" | "go";
   /** With one volume, or only a process. */
   readonly volume?: boolean;
+  readonly quorum?: QuorumMode;
+  readonly bootAlone?: boolean;
   /** More groups of the same shape, without a volume. */
   readonly groups?: readonly string[];
 }
@@ -95,14 +98,17 @@ export function makeConfig(shape: Shape = {}): Config {
       deadtime: DEADTIME,
       initdead: 10 * DEADTIME,
       shrinkAfter: 10 * DEADTIME,
-      quorum: "majority",
       pingInterval: 1000,
       pingSettle: 5000,
+      quorum: shape.quorum ?? "majority",
+      fenceDelay: 2 * DEADTIME,
+      bootAlone: shape.bootAlone ?? false,
     },
     paths: { state: "/tmp", runtime: "/tmp" },
     nodes: names.map((name) => ({
       name,
       witness: witnesses.includes(name),
+      fence: [{ command: ["/bin/true"], timeout: 1000 }],
       links: [0, 1].map((n) => ({ address: `udp://${name}:${n}`, host: name, port: n })),
     })),
     volumes: withVolume ? [volume] : [],

@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { formatBallot } from "../../src/cluster/ballot.ts";
 import type { ClusterEffect, VoterLogRecord } from "../../src/cluster/types.ts";
+import type { Config } from "../../src/config/types.ts";
+import { Quorums } from "../../src/sim/quorums.ts";
 
 /** Invariants of the registers, over all voters that ever were. */
 export class Observer {
@@ -11,10 +13,13 @@ export class Observer {
   /** By register: version → value. */
   readonly #chosen = new Map<string, Map<number, string>>();
   readonly #proposed = new Map<string, string>();
-  readonly #voters: number;
+  readonly #quorums: Quorums;
+  /** Survivors decide apart: no chain is promised. */
+  readonly #apart: boolean;
 
-  constructor(voters: number) {
-    this.#voters = voters;
+  constructor(config: Config) {
+    this.#quorums = new Quorums(config.nodes.length);
+    this.#apart = config.cluster.quorum === "survivor";
   }
 
   /** A voter made this durable. */
@@ -27,8 +32,11 @@ export class Observer {
     this.#accepted.set(key, entry);
     assert.equal(entry.value, value, `two values at ballot ${key}`);
     entry.by.add(voter);
-    if (entry.by.size < Math.floor(this.#voters / 2) + 1) return;
-    this.#choose(record.register, version, value);
+    const { register, ballot, proposal } = record;
+    const nodes = new Set([...entry.by].map((each) => each.slice(0, each.lastIndexOf("-"))));
+    if (!this.#quorums.chooses(register, ballot, proposal.value, nodes, record.era ?? 0)) return;
+    if ("voters" in proposal.value) this.#quorums.chosen(proposal.value);
+    if (!this.#apart) this.#choose(record.register, version, value);
   }
 
   #choose(register: string, version: number, value: string): void {
@@ -37,7 +45,7 @@ export class Observer {
     const before = chain.get(version);
     if (before === undefined) {
       assert.ok(
-        version === 1 || chain.has(version - 1),
+        version % 2 ** 32 === 1 || chain.has(version - 1),
         `${register}: version ${version} is chosen, its predecessor is not`,
       );
       chain.set(version, value);
@@ -46,6 +54,7 @@ export class Observer {
 
   /** A node claims that this version is chosen. */
   claimed(register: string, version: number, value: string): void {
+    if (this.#apart) return;
     assert.equal(
       this.#chosen.get(register)?.get(version),
       value,

@@ -61,6 +61,16 @@ export interface WorldOptions {
   readonly wire?: (frame: Frame, from: string, to: string) => Frame | null;
 }
 
+/** What happens to the target, and what the command says. Milliseconds from the asking. */
+export interface FenceDevice {
+  readonly offAt: number | null;
+  readonly answersAt: number;
+  readonly confirmed: boolean;
+}
+
+export const FENCE_WORKS: FenceDevice = { offAt: 100, answersAt: 150, confirmed: true };
+export const FENCE_FAILS: FenceDevice = { offAt: null, answersAt: 150, confirmed: false };
+
 export class World {
   readonly config: Config;
   readonly nodes = new Map<string, NodeSim>();
@@ -80,6 +90,12 @@ export class World {
   #write = 0;
   readonly acknowledged = new Set<number>();
   readonly #wire: WorldOptions["wire"];
+  /** What a fence command that is asked for does, and when; null: it never ends. */
+  fenceDevice: (target: string, by: string) => FenceDevice | null = () => FENCE_WORKS;
+  /** Nodes may serve at the same time: they do not hear each other, and the mode allows it. */
+  mayDouble = false;
+  /** Acknowledged writes may be missing: a person gave them up. */
+  mayLose = false;
   /** Called after every event; throw to fail. */
   watch: (() => void) | null = null;
 
@@ -87,7 +103,7 @@ export class World {
     this.config = options.config;
     this.#random = createRandom(options.seed ?? 1);
     this.#wire = options.wire;
-    this.observer = new Observer(options.config.nodes.length);
+    this.observer = new Observer(options.config);
     options.config.nodes.forEach(({ name }, index) => {
       const swing = options.drift ? (this.random() < 0.5 ? 1.1 : 0.9) : 1;
       this.nodes.set(name, {
@@ -306,6 +322,8 @@ export class World {
       case "note":
         node.notes.push(effect.note);
         return;
+      case "fence":
+        return this.#fence(node, effect.node, effect.attempt);
       case "commandDone":
         node.commands.set(effect.id, effect.error ?? null);
         return;
@@ -315,6 +333,23 @@ export class World {
       default:
         return node.shells!.carryOut(effect);
     }
+  }
+
+  #fence(by: NodeSim, target: string, attempt: number): void {
+    const device = this.fenceDevice(target, by.name);
+    if (device === null) return;
+    const { run } = by;
+    if (device.offAt !== null) {
+      this.at(device.offAt, () => {
+        if (this.node(target).state) this.crash(target);
+      });
+    }
+    this.at(device.answersAt, () => {
+      if (by.run !== run) return;
+      const { confirmed } = device;
+      const detail = confirmed ? "off" : "the switch does not answer";
+      this.#feed(by, { type: "fenced", node: target, attempt, confirmed, detail });
+    });
   }
 
   #surroundings(node: NodeSim) {
@@ -344,7 +379,7 @@ export class World {
       },
       acknowledged: (write: number) => void this.acknowledged.add(write),
       mustHold: (data: ReadonlySet<number>) => {
-        for (const write of this.acknowledged) {
+        for (const write of this.mayLose ? [] : this.acknowledged) {
           assert.ok(data.has(write), `${node.name} serves without acknowledged write ${write}`);
         }
       },
@@ -408,7 +443,7 @@ export class World {
   #check(): void {
     for (const { name } of this.config.groups) {
       const serving = this.serving(name);
-      if (serving.length > 1) {
+      if (serving.length > 1 && !this.mayDouble) {
         throw new Error(
           `${serving.join(" and ")} both serve ${name} at ${this.now}\n${this.story()}`,
         );

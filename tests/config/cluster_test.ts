@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { bad, configOf, edited } from "./sample.ts";
+import { bad, configOf, type Edit, edited, problemsOf } from "./sample.ts";
 
 // Mistakes in `[cluster]` and keys in general, and what the user reads about each.
 
@@ -52,12 +52,81 @@ bad("initdead and shrink_after before deadtime", [[
   '7:16: cluster.shrink_after: 999ms is shorter than the deadtime; write at least "1s"',
 ]);
 
-bad("quorum modes of later versions", [['"majority"', '"survivor"']], [
-  '6:10: cluster.quorum: survivor mode is not in this version; add a witness, a third small machine without data, and write "majority"',
+const NO_WITNESS: Edit = [`[nodes.w]\nwitness = true\nlinks = ["udp://192.0.2.9:6940"]\n`, ""];
+const FENCES: readonly Edit[] = [
+  ["[nodes.a]", '[nodes.a]\nfence = { command = ["/sbin/off", "a"] }'],
+  ["[nodes.b]", '[nodes.b]\nfence = [{ command = ["/sbin/off", "b"], timeout = "5s" }]'],
+];
+
+bad("survivor mode is named with its risk", [['"majority"', '"survivor"'], NO_WITNESS], [
+  '6:10: cluster.quorum: warning: a cut between the two nodes makes both serve: addresses are doubled, the data part, and the writes of one side are lost in the end; "fencing", or "majority" with a witness, does not',
 ]);
 
+bad("booting alone is named with its risk", [
+  ['"majority"', '"survivor"\nboot_alone = true'],
+  NO_WITNESS,
+], [
+  '6:10: cluster.quorum: warning: a cut between the two nodes makes both serve: addresses are doubled, the data part, and the writes of one side are lost in the end; "fencing", or "majority" with a witness, does not',
+  "7:14: cluster.boot_alone: warning: a node that boots while the other is down serves what it has, which may lack everything that the other wrote alone",
+]);
+
+bad("fencing without a fence command", [['"majority"', '"fencing"'], NO_WITNESS], [
+  '8:8: nodes.a.fence: this key is missing, and with quorum = "fencing" the other node must be able to switch a off; add fence = { command = ["/usr/local/sbin/power", "off"] }, a command that exits with 0 only when the machine is certainly off or was reset by power',
+  '10:8: nodes.b.fence: this key is missing, and with quorum = "fencing" the other node must be able to switch b off; add fence = { command = ["/usr/local/sbin/power", "off"] }, a command that exits with 0 only when the machine is certainly off or was reset by power',
+]);
+
+bad("fencing with a witness", [['"majority"', '"fencing"'], ...FENCES], [
+  '8:2: nodes: quorum = "fencing" is for exactly two nodes that hold data, and w is a witness; write quorum = "majority", which is safer, or remove all but two nodes',
+]);
+
+bad("a fence command that is no absolute path, and an empty list of methods", [
+  ['"majority"', '"fencing"'],
+  NO_WITNESS,
+  ["[nodes.a]", '[nodes.a]\nfence = { command = ["ipmitool", "off"] }'],
+  ["[nodes.b]", "[nodes.b]\nfence = []"],
+], [
+  '9:21: nodes.a.fence.command: "ipmitool" is not absolute; start it with /, so that it is the same program wherever the agent was started',
+  "12:9: nodes.b.fence: the array is empty; name at least 1 of the methods",
+]);
+
+bad("keys of another mode have no effect", [
+  ['"majority"', '"majority"\nfence_delay = "1s"\nboot_alone = false'],
+  FENCES[0]!,
+], [
+  '7:15: cluster.fence_delay: warning: it has no effect with quorum = "majority"; remove it',
+  '8:14: cluster.boot_alone: warning: it has no effect with quorum = "majority"; remove it',
+  '11:9: nodes.a.fence: warning: nobody is fenced with quorum = "majority"; remove it',
+]);
+
+Deno.test("configuration: fencing takes one method or several, in their order", () => {
+  const { cluster, nodes } = configOf(edited(
+    ['"majority"', '"fencing"\nfence_delay = "2s"'],
+    NO_WITNESS,
+    ...FENCES,
+  ));
+  assert.equal(cluster.fenceDelay, 2000);
+  assert.deepEqual(nodes.map(({ fence }) => fence), [
+    [{ command: ["/sbin/off", "a"], timeout: 30_000 }],
+    [{ command: ["/sbin/off", "b"], timeout: 5000 }],
+  ]);
+});
+
+Deno.test("configuration: a majority has up to 16 voters, any of them witnesses", () => {
+  const more = Array.from(
+    { length: 13 },
+    (_, i) => `[nodes.w${i}]\nwitness = true\nlinks = ["udp://192.0.2.${20 + i}:6940"]\n`,
+  );
+  const text = edited(["[nodes.w]", more.join("") + "[nodes.w]"]);
+  assert.equal(configOf(text).nodes.length, 16);
+  const tooMany = text.replace(
+    "[nodes.w]",
+    '[nodes.x]\nlinks = ["udp://192.0.2.50:6940"]\n[nodes.w]',
+  );
+  assert.match(problemsOf(tooMany).join("\n"), /17 nodes are too many; a cluster has at most 16/);
+});
+
 bad("quorum that is no mode", [['"majority"', '"most"']], [
-  '6:10: cluster.quorum: "most" is not known here; write "majority"',
+  '6:10: cluster.quorum: "most" is not known here; write "majority" or "fencing" or "survivor"',
 ]);
 
 bad("cluster name", [['"web"', '"we b"']], [
@@ -78,7 +147,7 @@ bad("unknown key with a near one", [["key_file", "keyfile"]], [
 ]);
 
 bad("unknown key with none near", [["quorum =", "colour = 1\nquorum ="]], [
-  "6:1: cluster.colour: unknown key; the keys here are name, key_file, keepalive, deadtime, warntime, initdead, shrink_after, ping, ping_interval, ping_settle, quorum",
+  "6:1: cluster.colour: unknown key; the keys here are name, key_file, keepalive, deadtime, warntime, initdead, shrink_after, ping, ping_interval, ping_settle, quorum, fence_delay, boot_alone",
 ]);
 
 bad("unknown table", [["[groups.web]", "[group.web]"]], [

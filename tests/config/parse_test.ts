@@ -25,6 +25,8 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     pingInterval: 1000,
     pingSettle: 10_000,
     quorum: "majority",
+    fenceDelay: 5000,
+    bootAlone: false,
   });
   assert.deepEqual(paths, { state: "/var/lib/bascule", runtime: "/run/bascule" });
   assert.deepEqual(nodes.map(({ name, witness }) => [name, witness]), [
