@@ -14,7 +14,9 @@ import { runCommand } from "../resource/child.ts";
 
 /** What the runner needs of the agent. */
 export interface FencePorts {
+  /** How a fence ended. */
   event(event: ClusterEvent): void;
+  /** For the log and the journal. */
   note(note: Note): void;
 }
 
