@@ -48,7 +48,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
       after: `  if (register !== "cluster") return true;`,
     }, {
       file: ACCEPTOR,
-      before: `  if (!accepted && message.votersVersion > 1) return refuse("noState");\n`,
+      before: `  if (!accepted && !news && message.votersVersion > 1) return refuse("noState");\n`,
       after: "",
     }],
   },
@@ -64,7 +64,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
     voters: record.voters.map(`,
     }, {
       file: ACCEPTOR,
-      before: `  if (!accepted && message.votersVersion > 1) return refuse("noState");\n`,
+      before: `  if (!accepted && !news && message.votersVersion > 1) return refuse("noState");\n`,
       after: "",
     }],
   },
