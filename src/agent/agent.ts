@@ -38,6 +38,8 @@ export interface AgentInit {
   readonly journal: Journal;
   /** Log and journal. */
   readonly note: (note: Note) => void;
+  /** How the kernel schedules this process, for the status. */
+  readonly scheduling: "real-time" | "ordinary";
 }
 
 /** The core is ticked four times a keepalive, but no more often than this, in milliseconds. */
@@ -188,7 +190,12 @@ export class Agent {
       this.#groups,
       this.#links,
     );
-    return { ...document, frames: { ...document.frames, ...Object.fromEntries(this.#refused) } };
+    const { scheduling } = this.#init;
+    return {
+      ...document,
+      scheduling,
+      frames: { ...document.frames, ...Object.fromEntries(this.#refused) },
+    };
   }
 
   /** Carries out an operator's command; resolves to an error text or null. */
@@ -221,6 +228,7 @@ export class Agent {
         }
         this.#groups.record(group, record);
       },
+      prepare: (group: string) => this.#groups.prepare(group),
       start: (group: string, record: GroupRecord) => this.#groups.start(group, record),
       stop: (group: string, epoch: number, forced: boolean) =>
         this.#groups.stop(group, epoch, forced),

@@ -27,6 +27,8 @@ export interface ClusterPorts {
   mint(volume: string, generation: string): void;
   /** Tells a newly known-chosen record to the volumes and resources of its group. */
   record(group: string, record: GroupRecord): void;
+  /** A take of a group was proposed: what takes time and changes nothing may begin. */
+  prepare(group: string): void;
   /** Starts the resources of a group in order; answered by `started` or `startFailed`. */
   start(group: string, record: GroupRecord): void;
   /** Stops them in reverse; answered by `stopped`. */
@@ -91,6 +93,8 @@ export class ClusterShell {
         return ports.mint(effect.volume, effect.generation);
       case "record":
         return ports.record(effect.group, effect.record);
+      case "prepare":
+        return ports.prepare(effect.group);
       case "start":
         return ports.start(effect.group, effect.record);
       case "stop":

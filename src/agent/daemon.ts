@@ -10,6 +10,7 @@ import { sdNotify } from "../os/notify.ts";
 import { Journal } from "../status/journal.ts";
 import { endLogging, logNote, logText, setUpLogging } from "../status/logging.ts";
 import { VoterStore } from "./voter_store.ts";
+import { runInRealTime } from "../os/scheduling.ts";
 import { Agent } from "./agent.ts";
 import { inDirectory } from "./agent_error.ts";
 
@@ -42,6 +43,7 @@ export async function runAgent(options: DaemonOptions): Promise<void> {
     logNote(entry);
     journal.append(entry);
   };
+  const scheduling = urgentIf(config.cluster.realtime, node.name, note);
   let agent: Agent | null = null;
   const stop = () => {
     sdNotify("STOPPING=1");
@@ -49,7 +51,7 @@ export async function runAgent(options: DaemonOptions): Promise<void> {
   };
   const signals = ["SIGTERM", "SIGINT"] as const;
   try {
-    agent = await Agent.start({ config, node, keys, voter, journal, note });
+    agent = await Agent.start({ config, node, keys, voter, journal, note, scheduling });
     for (const signal of signals) Deno.addSignalListener(signal, stop);
     sdNotify("READY=1");
     await agent.ended;
@@ -58,4 +60,20 @@ export async function runAgent(options: DaemonOptions): Promise<void> {
     await journal.close();
     endLogging();
   }
+}
+
+/** Before the first Worker and the first child, which are to be ordinary. */
+function urgentIf(
+  wanted: boolean,
+  node: string,
+  note: (entry: Note) => void,
+): "real-time" | "ordinary" {
+  const refused = wanted ? runInRealTime() : null;
+  if (wanted && refused === null) return "real-time";
+  const text = wanted
+    ? `the kernel does not let this agent run in real time (${refused}); on a busy machine a short ` +
+      `deadtime may take it for dead: run it as root, with CAP_SYS_NICE, or write realtime = false`
+    : "this agent is scheduled as any other process, as the configuration says";
+  note({ level: wanted ? "warning" : "info", rule: "scheduling", node, text, known: {} });
+  return "ordinary";
 }

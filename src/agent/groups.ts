@@ -80,6 +80,13 @@ export class Groups {
     managed.runner.start(record, { probeDuplicates: managed.wrested });
   }
 
+  /** The group is about to be taken, perhaps from an owner that does not let go. */
+  prepare(group: string): void {
+    const managed = this.#expect(group);
+    const owner = managed.known?.owner ?? null;
+    if (owner !== null && owner.node !== this.#node) managed.runner.prepare();
+  }
+
   /** A newer record is known chosen. Comes before the `start` that follows from it. */
   record(group: string, record: GroupRecord): void {
     const managed = this.#managed.get(group);

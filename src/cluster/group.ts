@@ -38,7 +38,9 @@ export function driveGroup(state: ClusterState, group: Group): void {
   if (decision === null || !isFree(state, register)) return;
   const change = nextChange(state, group, decision);
   const electorate = change && electorateFor(state, group.register);
-  if (change && electorate) startChange(state, register, electorate, change);
+  if (!change || !electorate) return;
+  startChange(state, register, electorate, change);
+  if (change.purpose === "take") emit(state, { type: "prepare", group: group.config.name });
 }
 
 function decideNow(state: ClusterState, group: Group): Decision {

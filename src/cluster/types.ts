@@ -335,6 +335,8 @@ export type ClusterEffect =
   | { readonly type: "mint"; readonly volume: string; readonly generation: string }
   /** The group's known-chosen record, for its volumes (upToDate, epoch, generation). */
   | { readonly type: "record"; readonly group: string; readonly record: GroupRecord }
+  /** A take was proposed and may end in a start: what changes nothing may begin ahead of it. */
+  | { readonly type: "prepare"; readonly group: string }
   /** TAKE is known chosen: start the group's resources in order. */
   | { readonly type: "start"; readonly group: string; readonly record: GroupRecord }
   /** Stop in reverse order. `forced`: deposed by a newer epoch, no time to ask; else drain and flush. */

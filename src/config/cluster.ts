@@ -56,6 +56,7 @@ export function readCluster(table: TomlTable, problems: Problems): ReadCluster |
     const ping = reader.optional("ping", pingTargets);
     const pingInterval = reader.optional("ping_interval", duration(SHORTEST_PING));
     const pingSettle = reader.optional("ping_settle", duration());
+    const realtime = reader.optional("realtime", boolean);
     const quorum = reader.required(
       "quorum",
       choice(["majority", "fencing", "survivor"]),
@@ -107,6 +108,7 @@ export function readCluster(table: TomlTable, problems: Problems): ReadCluster |
       ping: ping?.value ?? [],
       fenceDelay: fenceDelay?.value ?? FENCE_DELAY,
       bootAlone: bootAlone?.value ?? false,
+      realtime: realtime?.value ?? true,
     };
   });
 }

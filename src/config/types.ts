@@ -53,6 +53,8 @@ export interface ClusterConfig {
   readonly fenceDelay: number;
   /** `survivor`: a node that boots alone serves after initdead, however old its data. Default false. */
   readonly bootAlone: boolean;
+  /** Whether agents ask the kernel to be scheduled in real time. Default true. */
+  readonly realtime: boolean;
 }
 
 /** `[paths]`. `--state-dir` and `--runtime-dir` override. */

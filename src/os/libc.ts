@@ -58,6 +58,7 @@ const SYMBOLS = {
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },
   recv: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
   recvfrom: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "buffer"], result: "i32" },
+  sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32" },
   send: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
   sendmsg: { parameters: ["i32", "usize", "i32"], result: "i32" },
   sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "i32" },

@@ -10,7 +10,7 @@
  * - `packet.ts`, `frames.ts`: gratuitous ARP and neighbour discovery. `netlink.ts`: interfaces and
  *   their addresses.
  * - `files.ts`: disks, files that survive a power loss, the lock on the state directory.
- * - `process.ts`: process groups and leftovers. `notify.ts`: systemd. `clock.ts`: clocks nobody sets.
+ * - `scheduling.ts`: real time. `process.ts`: process groups and leftovers. `notify.ts`: systemd. `clock.ts`: clocks nobody sets.
  * - `libc.ts`, `errno.ts`: the calls themselves and their errors.
  *
  * Import the files one by one: loading `libc.ts` needs `--allow-ffi` and Linux. What is repeated here

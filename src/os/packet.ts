@@ -2,6 +2,10 @@
  * Packet sockets (packet(7)): announce an address to the network, and ask whether somebody has it.
  * Needs CAP_NET_RAW.
  *
+ * To close a packet socket, or to bind one that listens already, the kernel waits until every processor
+ * has passed a quiet moment: tens of milliseconds in which a takeover stands still. So those for
+ * announcements and probes are opened once and kept.
+ *
  * @module
  */
 import { formatMac, parseIp } from "./address.ts";
@@ -31,6 +35,49 @@ const PACKET_ADD_MEMBERSHIP = 1;
 const PACKET_MR_ALLMULTI = 2;
 const PACKET_OUTGOING = 4;
 
+function openSocket(what: string): number {
+  return check(libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket", what);
+}
+
+/** struct sockaddr_ll: family, protocol (network order), interface index, 12 bytes unused. */
+function linkAddress(interfaceIndex: number, etherType: number): Uint8Array<ArrayBuffer> {
+  const sockaddr = new Uint8Array(20);
+  const view = new DataView(sockaddr.buffer);
+  view.setUint16(0, AF_PACKET, true);
+  view.setUint16(2, etherType);
+  view.setInt32(4, interfaceIndex, true);
+  return sockaddr;
+}
+
+/** Sends on any interface and never listens. */
+let sender: number | undefined;
+
+/** Send a whole frame, Ethernet header included. Throws an OsError (ENETDOWN, ENOBUFS, …). */
+function sendFrame({ index, name }: NetworkInterface, etherType: number, frame: Frame): void {
+  sender ??= openSocket("packet");
+  const to = linkAddress(index, etherType);
+  check(
+    libc.sendto(sender, frame, frame.length, 0, to, to.length),
+    "sendto",
+    `packet on ${name}`,
+  );
+}
+
+/** By interface and address: probes for several addresses at a time must not take each other's answers. */
+const listeners = new Map<string, PacketSocket>();
+
+/** The kept socket to probe for an address, without what it heard before. */
+function listenFor(networkInterface: NetworkInterface, address: string, etherType: number) {
+  const key = `${networkInterface.index} ${address}`;
+  let socket = listeners.get(key);
+  if (socket === undefined) {
+    socket = new PacketSocket(networkInterface, etherType);
+    listeners.set(key, socket);
+  }
+  socket.drain();
+  return socket;
+}
+
 /** A packet socket on one interface, for one EtherType. */
 export class PacketSocket {
   readonly #fd: number;
@@ -44,19 +91,13 @@ export class PacketSocket {
   constructor(networkInterface: NetworkInterface, etherType: number) {
     this.#interface = networkInterface;
     const { index, name } = networkInterface;
-    const swapped = ((etherType & 0xff) << 8) | (etherType >> 8);
-    const type = SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK;
-    this.#fd = check(libc.socket(AF_PACKET, type, swapped), "socket", `packet on ${name}`);
-    // struct sockaddr_ll: family, protocol (network order), interface index, 12 bytes unused.
-    const sockaddr = new Uint8Array(20);
-    const view = new DataView(sockaddr.buffer);
-    view.setUint16(0, AF_PACKET, true);
-    view.setUint16(2, etherType);
-    view.setInt32(4, index, true);
+    // It begins to listen when it is bound: before, it would hear every interface.
+    this.#fd = openSocket(`packet on ${name}`);
+    const sockaddr = linkAddress(index, etherType);
     // struct packet_mreq: index, type, and an address that "all multicast" does not need.
     const membership = new Int32Array([index, PACKET_MR_ALLMULTI, 0, 0]);
     try {
-      check(libc.bind(this.#fd, sockaddr, 20), "bind", `packet on ${name}`);
+      check(libc.bind(this.#fd, sockaddr, sockaddr.length), "bind", `packet on ${name}`);
       const { length } = new Uint8Array(membership.buffer);
       check(
         libc.setsockopt(this.#fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership, length),
@@ -100,6 +141,12 @@ export class PacketSocket {
     return undefined;
   }
 
+  /** Forget what came in so far. */
+  drain(): void {
+    // Its buffer holds some hundreds; a flood goes on after any number.
+    for (let i = 0; i < 10_000 && this.receive() !== undefined; i++);
+  }
+
   /** Close the socket; twice does nothing. */
   close(): void {
     if (this.#closed) return;
@@ -129,15 +176,11 @@ export function announceAddress(networkInterface: NetworkInterface, address: str
   if (!announceable(networkInterface)) return false;
   const ip = parseIp(address);
   const { mac } = networkInterface;
-  using socket = new PacketSocket(
-    networkInterface,
-    ip.length === 4 ? ETHERTYPE_ARP : ETHERTYPE_IPV6,
-  );
   if (ip.length === 4) {
-    socket.send(arpAnnouncement(mac, ip));
-    socket.send(arpGratuitousReply(mac, ip));
+    sendFrame(networkInterface, ETHERTYPE_ARP, arpAnnouncement(mac, ip));
+    sendFrame(networkInterface, ETHERTYPE_ARP, arpGratuitousReply(mac, ip));
   } else {
-    socket.send(neighbourAdvertisement(mac, ip));
+    sendFrame(networkInterface, ETHERTYPE_IPV6, neighbourAdvertisement(mac, ip));
   }
   return true;
 }
@@ -153,7 +196,7 @@ export interface ProbeOptions {
 }
 
 /** Nothing wakes the event loop for a packet socket, so it is looked at so often. */
-const POLL_MS = 10;
+const POLL_MS = 3;
 
 /**
  * Ask the network whether another machine has `address`: ARP probes (RFC 5227) or neighbour
@@ -173,7 +216,7 @@ export async function findDuplicate(
   const isIpv4 = ip.length === 4;
   const probe = isIpv4 ? arpProbe(mac, ip) : duplicateAddressSolicitation(mac, ip);
   const claimant = isIpv4 ? arpClaimant : neighbourClaimant;
-  using socket = new PacketSocket(networkInterface, isIpv4 ? ETHERTYPE_ARP : ETHERTYPE_IPV6);
+  const socket = listenFor(networkInterface, address, isIpv4 ? ETHERTYPE_ARP : ETHERTYPE_IPV6);
   const start = monotonicMs();
   for (let sent = 0;;) {
     signal?.throwIfAborted();

@@ -90,9 +90,15 @@ export class Child {
 
   /** Resolves to true once the group is gone, to false when the signal is aborted first. */
   async ended(signal: AbortSignal): Promise<boolean> {
+    let told: Promise<unknown> | null = this.exited;
     while (this.members().length > 0) {
       if (signal.aborted) return false;
-      await pause(LOOK_INTERVAL, signal);
+      // The end of the child itself is told; what it started has to be looked for.
+      const look = new AbortController();
+      const waits = [pause(LOOK_INTERVAL, AbortSignal.any([signal, look.signal]))];
+      if (told !== null) waits.push(told.then(() => void (told = null)));
+      await Promise.race(waits);
+      look.abort();
     }
     return true;
   }

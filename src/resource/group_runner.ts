@@ -76,6 +76,11 @@ export class GroupRunner {
     this.#feed({ type: "start" });
   }
 
+  /** A takeover from a node that did not let go is under way. Changes nothing. */
+  prepare(): void {
+    for (const resource of this.#resources) resource.prepare?.();
+  }
+
   /** Stops them in reverse, whatever they are doing; always answered by `stopped`. */
   stop(options: { readonly forced: boolean; readonly epoch: number }): void {
     this.#stopEpoch = options.epoch;

@@ -14,8 +14,15 @@ import { pause } from "./process_group.ts";
 
 /** Seconds that an address outlives its agent, where the agent does not say. */
 const LIFETIME = 3;
-/** One round of probes, in milliseconds; a takeover cannot wait for the seconds of RFC 5227. */
-const PROBE = { count: 2, timeoutMs: 100 } as const;
+/**
+ * One round of probes, in milliseconds; a takeover cannot wait for the seconds of RFC 5227. A kernel
+ * answers within one, whatever its agent does; only a lost frame takes a second probe.
+ */
+const PROBE = { count: 3, timeoutMs: 30 } as const;
+/** Pause between two rounds while somebody answers, in milliseconds. */
+const PROBE_PAUSE = 50;
+/** What a probe found is good for so long, in milliseconds. */
+const PROBE_VALID = 1_000;
 
 /**
  * `"ip:ADDRESS/PREFIX"`. When nobody knows whether the old owner still has the address, the network
@@ -28,10 +35,25 @@ export class IpKind implements ResourceKind {
   #interface: NetworkInterface | null = null;
   #keeper: AddressKeeper | null = null;
   #suspended = false;
+  /** Begun when a start became likely: who has the address. */
+  #probe: { readonly at: number; readonly owner: Promise<string | undefined> } | null = null;
 
   constructor(config: IpResource, context: ResourceContext) {
     this.#config = config;
     this.#context = context;
+  }
+
+  /** While the others are asked for the group, the network is asked for the address. */
+  prepare(): void {
+    if (this.#probe !== null && performance.now() - this.#probe.at < PROBE_VALID) return;
+    try {
+      const owner = findDuplicate(this.#findInterface(), this.#config.address, PROBE);
+      this.#probe = { at: performance.now(), owner };
+      // What went wrong is told by the start, which asks again.
+      owner.catch(() => this.#probe = null);
+    } catch {
+      this.#probe = null;
+    }
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -117,7 +139,7 @@ export class IpKind implements ResourceKind {
   async #untilFree(on: NetworkInterface, signal: AbortSignal): Promise<void> {
     const { id, address } = this.#config;
     for (let round = 0;; round++) {
-      const owner = await findDuplicate(on, address, PROBE);
+      const owner = await (this.#takeProbe() ?? findDuplicate(on, address, PROBE));
       if (owner === undefined) return;
       if (signal.aborted) {
         throw new Error(
@@ -132,7 +154,13 @@ export class IpKind implements ResourceKind {
         );
       }
       // An answer that comes at once must not keep the event loop from everything else.
-      await pause(PROBE.timeoutMs / 2, signal);
+      await pause(PROBE_PAUSE, signal);
     }
+  }
+
+  #takeProbe(): Promise<string | undefined> | null {
+    const probe = this.#probe;
+    this.#probe = null;
+    return probe !== null && performance.now() - probe.at < PROBE_VALID ? probe.owner : null;
   }
 }

@@ -19,6 +19,8 @@ export interface StopResult {
  * its signal is aborted it ends soon, taking along whatever it started. Operations are idempotent.
  */
 export interface ResourceKind {
+  /** A start after a takeover is likely soon: asks what it will have to know. Changes nothing. */
+  prepare?(): void;
   /** Resolves once the resource serves. */
   start(signal: AbortSignal): Promise<void>;
   /** Resolves once it is stopped. `forced`: do not ask, end it. */

@@ -160,6 +160,8 @@ export class Agent {
           ?.order({ type: "mint", generation: effect.generation });
       case "record":
         return this.#record(effect.group, effect.record);
+      case "prepare":
+        return;
       case "start":
         return this.#group(effect.group).start(effect.record);
       case "stop":

@@ -80,6 +80,7 @@ export function simulatedConfig(options: Options): Config {
       pingSettle: 10 * deadtime,
       fenceDelay: 2 * deadtime,
       bootAlone: false,
+      realtime: true,
     },
     paths: { state: "/nowhere", runtime: "/nowhere" },
     nodes: [...runnerNames, ...witnessNames].map((name) => ({

@@ -21,6 +21,8 @@ export interface StatusDocument {
   readonly nodes: readonly NodeStatus[];
   readonly groups: readonly GroupStatus[];
   readonly volumes: readonly VolumeStatus[];
+  /** How the kernel schedules the agent that answers. */
+  readonly scheduling?: "real-time" | "ordinary";
   /**
    * Datagrams that came to the heartbeat links since the start and were no frames of this cluster, and
    * genuine frames that were dropped or came twice; by cause.

@@ -103,6 +103,7 @@ export function makeConfig(shape: Shape = {}): Config {
       quorum: shape.quorum ?? "majority",
       fenceDelay: 2 * DEADTIME,
       bootAlone: shape.bootAlone ?? false,
+      realtime: true,
     },
     paths: { state: "/tmp", runtime: "/tmp" },
     nodes: names.map((name) => ({

@@ -27,6 +27,7 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     quorum: "majority",
     fenceDelay: 5000,
     bootAlone: false,
+    realtime: true,
   });
   assert.deepEqual(paths, { state: "/var/lib/bascule", runtime: "/run/bascule" });
   assert.deepEqual(nodes.map(({ name, witness }) => [name, witness]), [
