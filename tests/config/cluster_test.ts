@@ -147,7 +147,7 @@ bad("unknown key with a near one", [["key_file", "keyfile"]], [
 ]);
 
 bad("unknown key with none near", [["quorum =", "colour = 1\nquorum ="]], [
-  "6:1: cluster.colour: unknown key; the keys here are name, key_file, keepalive, deadtime, warntime, initdead, shrink_after, ping, ping_interval, ping_settle, quorum, fence_delay, boot_alone",
+  "6:1: cluster.colour: unknown key; the keys here are name, key_file, keepalive, deadtime, warntime, initdead, shrink_after, ping, ping_interval, ping_settle, realtime, quorum, fence_delay, boot_alone",
 ]);
 
 bad("unknown table", [["[groups.web]", "[group.web]"]], [
