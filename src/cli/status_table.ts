@@ -34,8 +34,12 @@ export class StatusTable {
       `cluster ${cluster}, seen from ${node}: ${have}, ` +
       `${quorum.votes} of ${quorum.expected} votes (${quorum.mode})`,
       ...quorumLines(quorum),
+      ...warningLines(document),
       "",
-      ...formatTable(["NODE", "STATE", "ROLE", "LINKS"], document.nodes.map(nodeRow)),
+      ...formatTable(
+        ["NODE", "STATE", "ROLE", "LINKS", ...pingHeader(document)],
+        document.nodes.map(nodeRow),
+      ),
       ...section(["GROUP", "OWNER", "STATE", "RESOURCES HERE"], document.groups.map(groupRow)),
       ...section(
         ["VOLUME", "ROLE", "DISK", "CONNECTION", "PEER", "PEER DISK", "OUT OF SYNC"],
@@ -104,6 +108,33 @@ export function formatMicroseconds(microseconds: number): string {
   return `< ${value.toFixed(value < 10 ? 1 : 0)} ${unit}`;
 }
 
+/** What an operator should not overlook. */
+function warningLines({ maintenance, config, nodes }: StatusDocument): string[] {
+  const lines = maintenance ? ["MAINTENANCE: nothing is started, stopped or moved"] : [];
+  if (config === undefined) return lines;
+  const { running, pushed, file, problem, restart, refused, leaving } = config;
+  if (problem !== null) lines.push(`the configuration file is not good: ${problem}`);
+  if (file !== null && file === pushed && restart.length + refused.length > 0) {
+    const [first] = [...refused, ...restart];
+    lines.push(`the pushed configuration waits for a restart of this agent: ${first}`);
+  } else if (file !== null && file !== pushed) {
+    lines.push(`the file holds another configuration than the running one: bascule config push`);
+  }
+  const target = pushed ?? running;
+  const others = nodes.filter((node) => node.config && node.config !== target).map((node) =>
+    node.name
+  )
+    .filter((name) => !leaving.includes(name));
+  if (others.length > 0) {
+    lines.push(
+      `${others.join(", ")} ${others.length === 1 ? "runs" : "run"} another configuration than ` +
+        (pushed === null ? "this node" : "the one that was pushed"),
+    );
+  }
+  if (leaving.length > 0) lines.push(`${leaving.join(", ")} will leave the voters`);
+  return lines;
+}
+
 function section(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
   return rows.length === 0 ? [] : ["", ...formatTable(header, rows)];
 }
@@ -122,10 +153,25 @@ function quorumLines({ solo, fence }: QuorumStatus): string[] {
   return lines;
 }
 
-function nodeRow({ name, state, role, links }: NodeStatus): string[] {
+/** A column for ping targets, where there are any. */
+function pingHeader({ groups }: StatusDocument): string[] {
+  const asks = groups.some(({ candidates }) => candidates?.some(({ of }) => of > 0));
+  return asks ? ["PINGS"] : [];
+}
+
+function pingCell(reach: NodeStatus["reach"] = {}): string {
+  const lost = Object.entries(reach).filter(([, answers]) => !answers).map(([target]) => target);
+  const all = Object.keys(reach).length;
+  if (all === 0) return "-";
+  const ok = `${all - lost.length} of ${all}`;
+  return lost.length === 0 ? ok : `${ok}; lost: ${lost.join(", ")}`;
+}
+
+function nodeRow({ name, state, role, links, reach }: NodeStatus): string[] {
   const down = links.filter((link) => !link.up).map((link) => link.address);
   const up = `${links.length - down.length} of ${links.length} up`;
-  return [name, state, role, down.length === 0 ? up : `${up}; down: ${down.join(", ")}`];
+  const shown = down.length === 0 ? up : `${up}; down: ${down.join(", ")}`;
+  return [name, state, role, shown, pingCell(reach)];
 }
 
 function groupRow({ name, owner, state, resources, reason }: GroupStatus): string[] {

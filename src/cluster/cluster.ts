@@ -236,7 +236,10 @@ function settle(state: ClusterState): void {
 
 function takeOutcome(state: ClusterState, outcome: Outcome): void {
   if (outcome.register === "cluster") {
-    if (outcome.result === "chosen" && outcome.purpose === "admit-voter") fillVoters(state);
+    const { purpose } = outcome;
+    if (outcome.result === "chosen" && (purpose === "admit-voter" || purpose === "change-voter")) {
+      fillVoters(state);
+    }
     if (outcome.result !== "failed") return spreadFirstReads(state);
     if (outcome.why === "votersVersion") state.voters.alternate = !state.voters.alternate;
     return;
@@ -250,6 +253,7 @@ function takeOutcome(state: ClusterState, outcome: Outcome): void {
 function fillVoters(state: ClusterState): void {
   for (const { register } of state.groups.values()) {
     const each = state.registers.get(register)!;
+    if (each.known?.record === null) continue;
     each.forceWriteBack = true;
     each.wantRead = true;
   }

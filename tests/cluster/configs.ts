@@ -13,6 +13,8 @@ export const KEEPALIVE = 200;
 export const DEADTIME = 1000;
 
 export interface Shape {
+  /** Default "hash". */
+  readonly hash?: string;
   readonly nodes?: readonly string[];
   /** Names among `nodes`; no candidates. */
   readonly witnesses?: readonly string[];
@@ -89,7 +91,7 @@ export function makeConfig(shape: Shape = {}): Config {
   };
   return {
     file: "test.toml",
-    hash: "hash",
+    hash: shape.hash ?? "hash",
     cluster: {
       name: "test",
       keyFile: "/dev/null",

@@ -5,6 +5,7 @@ import { DOCUMENT, note, withApi, withDirectory } from "./fixtures.ts";
 
 const PROVIDER = {
   status: () => DOCUMENT,
+  config: () => DOCUMENT.config!,
   command: () => Promise.resolve(null),
   journal: { after: () => [], last: 0 },
 };

@@ -102,6 +102,7 @@ export function withApi(
     const commands: OperatorCommand[] = [];
     const provider = {
       status: () => DOCUMENT,
+      config: () => DOCUMENT.config!,
       command: (asked: OperatorCommand) => {
         commands.push(asked);
         return command(asked);
