@@ -50,13 +50,12 @@ export function diffConfigs(running: Config, next: Config, node: string): Differ
     add(CLUSTER[key] ?? { refused: `${why}; ${WHOLE}` }, text);
   });
   nodesDiffer(running, next, node, add);
-  named("volumes", running.volumes, next.volumes, (key, text) =>
+  named("volumes", running.volumes, next.volumes, (_, part, text) =>
     add(
-      key === "size" ? { refused: "the size of a volume does not change by a push" } : "restart",
+      part === "size" ? { refused: "the size of a volume does not change by a push" } : "restart",
       text,
     ));
-  named("groups", running.groups, next.groups, (key, text) => {
-    const [name, part = ""] = key.split(".");
+  named("groups", running.groups, next.groups, (name, part, text) => {
     if (part !== "candidates") return add(GROUP_LIVE.includes(part) ? "live" : "restart", text);
     const runs = (config: Config) =>
       config.groups.find((group) => group.name === name)?.candidates.includes(node) ?? false;
@@ -74,8 +73,7 @@ function nodesDiffer(
   self: string,
   add: (way: Way, text: string) => void,
 ): void {
-  named("nodes", running.nodes, next.nodes, (key, text) => {
-    const [name, part] = splitNode(key, next.nodes.concat(running.nodes).map((each) => each.name));
+  named("nodes", running.nodes, next.nodes, (name, part, text) => {
     add(part === "" || (part === "links" && name !== self) ? "live" : "restart", text);
   });
   const order = (config: Config) => config.nodes.map(({ name }) => name).join(", ");
@@ -85,29 +83,23 @@ function nodesDiffer(
   }
 }
 
-/** A node's name may hold dots. */
-function splitNode(key: string, names: readonly string[]): readonly [name: string, part: string] {
-  const name = names.find((each) => key === each || key.startsWith(`${each}.`)) ?? key;
-  return [name, key.slice(name.length + 1)];
-}
-
-/** Entries of two lists by name: `NAME` for one that comes or goes, `NAME.KEY` for what changes. */
+/** Entries of two lists by name; `part` is the key that changes, empty for an entry that comes or goes. */
 function named(
   section: string,
   before: readonly { readonly name: string }[],
   after: readonly { readonly name: string }[],
-  tell: (key: string, text: string) => void,
+  tell: (name: string, part: string, text: string) => void,
 ): void {
   const find = (list: typeof before, name: string) => list.find((each) => each.name === name);
   for (const old of before) {
     const now = find(after, old.name);
-    if (now === undefined) tell(old.name, `${section}.${old.name} is taken out`);
+    if (now === undefined) tell(old.name, "", `${section}.${old.name} is taken out`);
     else {
-      each(`${section}.${old.name}`, old, now, (key, text) => tell(`${old.name}.${key}`, text));
+      each(`${section}.${old.name}`, old, now, (key, text) => tell(old.name, key, text));
     }
   }
   for (const { name } of after) {
-    if (find(before, name) === undefined) tell(name, `${section}.${name} is new`);
+    if (find(before, name) === undefined) tell(name, "", `${section}.${name} is new`);
   }
 }
 

@@ -3,7 +3,7 @@
 import type { Note, OperatorCommand } from "../../src/cluster/types.ts";
 import { serveApi, type StatusApi } from "../../src/status/api.ts";
 import { Journal } from "../../src/status/journal.ts";
-import type { StatusDocument } from "../../src/status/types.ts";
+import type { ConfigStatus, StatusDocument } from "../../src/status/types.ts";
 
 /** A cluster in the middle of a resync. */
 export const DOCUMENT: StatusDocument = {
@@ -66,6 +66,18 @@ export const DOCUMENT: StatusDocument = {
   ],
 };
 
+/** Of an agent whose file holds what it runs. */
+export const RUNNING: ConfigStatus = {
+  running: "aaaa",
+  pushed: null,
+  file: null,
+  problem: null,
+  live: [],
+  restart: [],
+  refused: [],
+  leaving: [],
+};
+
 /** A note of this level. */
 export function note(text: string, level: Note["level"] = "info"): Note {
   return { level, rule: "take", group: "web", text, known: { epoch: 4, sole: true } };
@@ -102,7 +114,7 @@ export function withApi(
     const commands: OperatorCommand[] = [];
     const provider = {
       status: () => DOCUMENT,
-      config: () => DOCUMENT.config!,
+      config: () => RUNNING,
       command: (asked: OperatorCommand) => {
         commands.push(asked);
         return command(asked);
