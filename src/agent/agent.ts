@@ -9,6 +9,7 @@
  * @module
  */
 import { createCluster, wakeAt } from "../cluster/cluster.ts";
+import { UnfitProgram } from "../cluster/protocol.ts";
 import { knownCluster } from "../cluster/state.ts";
 import type { GroupRecord, Note, OperatorCommand } from "../cluster/types.ts";
 import { BOOT_ALONE_RISK, SURVIVOR_RISK } from "../config/cluster.ts";
@@ -126,22 +127,17 @@ export class Agent {
         received: (link, datagram) => this.#received(link, datagram),
         state: (link, error) => this.#linkState(link, error),
       });
+      this.#api = api(this);
       this.#pinger = new Pinger({
         reach: (targets) => this.#dispatch({ type: "reach", targets }),
-        unable: (family, reason) =>
-          this.#note(
-            "error",
-            "ping-unable",
-            `ping targets (IPv${family}) cannot be asked, they count for nothing: ${reason}; ` +
-              "run the agent as root, or let net.ipv4.ping_group_range admit its group",
-          ),
+        unable: (family, reason) => this.#pingUnable(family, reason),
       });
       this.#pinger.follow(config);
       this.#file = new ConfigFile(config, node.name, (file) => this.#fileChanged(file));
-      this.#api = api(this);
       this.#dispatch({ type: "tick" });
     } catch (error) {
       this.#store.close();
+      if (error instanceof UnfitProgram) throw new AgentError(error.message, { cause: error });
       throw error;
     }
   }
@@ -310,6 +306,13 @@ export class Agent {
     // A timer that fires too early would find nothing due.
     const wait = Math.min(Math.ceil(asked), Math.max(TICK_LEAST, keepalive / TICKS));
     this.#wake = setTimeout(() => this.#dispatch({ type: "tick" }), Math.max(0, wait));
+  }
+
+  #pingUnable(family: 4 | 6, reason: string): void {
+    const text =
+      `ping targets (IPv${family}) cannot be asked, they count for nothing: ${reason}; ` +
+      "run the agent as root, or let net.ipv4.ping_group_range admit its group";
+    this.#note("error", "ping-unable", text);
   }
 
   #fileChanged({ found, problem, differences: { restart, refused } }: FileState): void {

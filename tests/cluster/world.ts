@@ -111,48 +111,13 @@ export class World {
     this.observer = new Observer(options.config);
     options.config.nodes.forEach(({ name }, index) => {
       const swing = options.drift ? (this.random() < 0.5 ? 1.1 : 0.9) : 1;
-      this.nodes.set(name, {
-        file: options.config,
-        name,
-        state: null,
-        shells: null,
-        incarnation: 0,
-        log: [],
-        disk: blankDisk(`replica-${name}`),
-        rate: swing,
-        offset: 1000 + 777 * index,
-        pausedUntil: 0,
-        waiting: [],
-        excusedUntil: 0,
-        run: 0,
-        fuse: -1,
-        voterIds: 0,
-        notes: [],
-        claimed: new Map(),
-        commands: new Map(),
-        shutdownDone: false,
-      });
+      this.nodes.set(name, newNode(name, options.config, index, swing));
     });
   }
 
   /** A machine more, with this configuration; not started yet. */
   addNode(name: string, file: Config): void {
-    const [any] = this.nodes.values();
-    this.nodes.set(name, {
-      ...any!,
-      name,
-      file,
-      state: null,
-      shells: null,
-      incarnation: 0,
-      log: [],
-      disk: blankDisk(`replica-${name}`),
-      offset: 1000 + 777 * this.nodes.size,
-      waiting: [],
-      notes: [],
-      claimed: new Map(),
-      commands: new Map(),
-    });
+    this.nodes.set(name, newNode(name, file, this.nodes.size, 1));
   }
 
   /** The file is copied to a node, whose running agent can take it over without a restart, or not. */
@@ -499,4 +464,28 @@ export class World {
 
 function before(a: Timer, b: Timer): boolean {
   return a.at < b.at || (a.at === b.at && a.order < b.order);
+}
+
+function newNode(name: string, file: Config, index: number, rate: number): NodeSim {
+  return {
+    name,
+    file,
+    rate,
+    offset: 1000 + 777 * index,
+    disk: blankDisk(`replica-${name}`),
+    state: null,
+    shells: null,
+    incarnation: 0,
+    log: [],
+    pausedUntil: 0,
+    waiting: [],
+    excusedUntil: 0,
+    run: 0,
+    fuse: -1,
+    voterIds: 0,
+    notes: [],
+    claimed: new Map(),
+    commands: new Map(),
+    shutdownDone: false,
+  };
 }
