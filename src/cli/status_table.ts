@@ -13,90 +13,29 @@ import type {
   VolumeStatus,
 } from "../status/types.ts";
 import { formatTable } from "./output.ts";
+import { formatBytes, progressLines } from "./progress.ts";
 
-const BAR_WIDTH = 30;
-
-/** Where a resync stood when it was first seen: its pace follows from there. */
-interface Sighting {
-  readonly at: number;
-  readonly doneBytes: number;
-}
-
-/** Renders documents; it remembers resyncs from one to the next, for their time left. */
-export class StatusTable {
-  readonly #seen = new Map<string, Sighting>();
-
-  /** The lines of a document. `now`: milliseconds of any clock that only goes forward. */
-  lines(document: StatusDocument, now: number): string[] {
-    const { cluster, node, quorum } = document;
-    const have = quorum.have ? "quorum" : "NO QUORUM";
-    return [
-      `cluster ${cluster}, seen from ${node}: ${have}, ` +
-      `${quorum.votes} of ${quorum.expected} votes (${quorum.mode})`,
-      ...quorumLines(quorum),
-      ...warningLines(document),
-      "",
-      ...formatTable(
-        ["NODE", "STATE", "ROLE", "LINKS", ...pingHeader(document)],
-        document.nodes.map(nodeRow),
-      ),
-      ...section(["GROUP", "OWNER", "STATE", "RESOURCES HERE"], document.groups.map(groupRow)),
-      ...section(
-        ["VOLUME", "ROLE", "DISK", "CONNECTION", "PEER", "PEER DISK", "OUT OF SYNC"],
-        document.volumes.flatMap(volumeRows),
-      ),
-      ...document.volumes.flatMap((volume) => this.#resyncs(volume, now)),
-    ];
-  }
-
-  #resyncs(volume: VolumeStatus, now: number): string[] {
-    return volume.peers.flatMap((peer) => {
-      const key = `${volume.name} ${peer.node}`;
-      const { resync } = peer;
-      if (resync === undefined) {
-        this.#seen.delete(key);
-        return [];
-      }
-      const { doneBytes, totalBytes } = resync;
-      const before = this.#seen.get(key);
-      const first = before !== undefined && before.doneBytes <= doneBytes
-        ? before
-        : { at: now, doneBytes };
-      this.#seen.set(key, first);
-      const pace = now > first.at ? (doneBytes - first.doneBytes) / (now - first.at) : 0;
-      const left = pace > 0 ? `, ${formatDuration((totalBytes - doneBytes) / pace)} left` : "";
-      const direction = volume.connection === "SyncTarget" ? "from" : "to";
-      return [
-        "",
-        `${volume.name}: resync ${direction} ${peer.node} ${bar(doneBytes, totalBytes)} ` +
-        `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}${left}`,
-      ];
-    });
-  }
-}
-
-/** `0 B`, `1.5 GiB`: three digits at most, binary units. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-  let value = bytes;
-  let unit = 0;
-  // 999.5 and more would be shown with four digits.
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = unit > 0 && value < 9.95 ? 1 : 0;
-  return `${value.toFixed(digits)} ${units[unit]}`;
-}
-
-/** `42 s`, `3 min 05 s`, `2 h 10 min`. */
-export function formatDuration(milliseconds: number): string {
-  const seconds = Math.ceil(milliseconds / 1000);
-  const minutes = Math.floor(seconds / 60);
-  const two = (value: number) => String(value).padStart(2, "0");
-  if (minutes === 0) return `${seconds} s`;
-  if (minutes < 60) return `${minutes} min ${two(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+/** The lines of a document. */
+export function statusLines(document: StatusDocument): string[] {
+  const { cluster, node, quorum } = document;
+  const have = quorum.have ? "quorum" : "NO QUORUM";
+  return [
+    `cluster ${cluster}, seen from ${node}: ${have}, ` +
+    `${quorum.votes} of ${quorum.expected} votes (${quorum.mode})`,
+    ...quorumLines(quorum),
+    ...warningLines(document),
+    "",
+    ...formatTable(
+      ["NODE", "STATE", "ROLE", "LINKS", ...pingHeader(document)],
+      document.nodes.map(nodeRow),
+    ),
+    ...section(["GROUP", "OWNER", "STATE", "RESOURCES HERE"], document.groups.map(groupRow)),
+    ...section(
+      ["VOLUME", "ROLE", "DISK", "CONNECTION", "PEER", "PEER DISK", "OUT OF SYNC"],
+      document.volumes.flatMap(volumeRows),
+    ),
+    ...document.volumes.flatMap(progressLines),
+  ];
 }
 
 /** `< 64 µs`, `< 8.2 ms`, `< 2.1 s`: the upper end of a bucket of a histogram. */
@@ -199,11 +138,4 @@ function volumeRows(volume: VolumeStatus): string[][] {
 
 function peerCells({ node, disk, outOfSyncBytes }: PeerStatus): string[] {
   return [node, disk, formatBytes(outOfSyncBytes)];
-}
-
-function bar(done: number, total: number): string {
-  const share = total === 0 ? 1 : Math.min(1, done / total);
-  const filled = Math.floor(share * BAR_WIDTH);
-  const percent = Math.floor(share * 100);
-  return `[${"#".repeat(filled)}${"-".repeat(BAR_WIDTH - filled)}] ${percent} %,`;
 }

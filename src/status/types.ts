@@ -7,7 +7,7 @@
 
 import type { DiskState, GroupFailure, GroupState, NodeState } from "../cluster/types.ts";
 import type { ResourceStatus } from "../resource/runner_types.ts";
-import type { ConnectionState } from "../volume/types.ts";
+import type { ConnectionState, WalkProgress } from "../volume/types.ts";
 
 /** The cluster as one node sees it. */
 export interface StatusDocument {
@@ -208,5 +208,5 @@ export interface PeerStatus {
   readonly outOfSyncBytes: number;
   readonly connection?: ConnectionState;
   /** While a resync runs. */
-  readonly resync?: { readonly doneBytes: number; readonly totalBytes: number };
+  readonly resync?: WalkProgress;
 }

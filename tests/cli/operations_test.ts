@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { differenceLines, outcomeLines } from "../../src/cli/config_push.ts";
 import { explainGroup } from "../../src/cli/explain.ts";
-import { StatusTable } from "../../src/cli/status_table.ts";
+import { statusLines } from "../../src/cli/status_table.ts";
 import type { GroupStatus, StatusDocument } from "../../src/status/types.ts";
 import { configOf, SAMPLE } from "../config/sample.ts";
 import { DOCUMENT, note, RUNNING, withApi } from "../status/fixtures.ts";
@@ -123,7 +123,7 @@ Deno.test("push says what differs, what is in force, and whom to restart", () =>
 
 Deno.test("status shows maintenance, pings, and every configuration that is not the pushed one", () => {
   const show = (change: Partial<StatusDocument>) =>
-    new StatusTable().lines({ ...DOCUMENT, config: CONFIG, ...change }, 0).slice(1, 6);
+    statusLines({ ...DOCUMENT, config: CONFIG, ...change }).slice(1, 6);
   assert.equal(show({})[0], "");
   assert.match(show({ maintenance: true })[0]!, /^MAINTENANCE/);
   const pushed = { ...CONFIG, pushed: "bbbb", file: "bbbb", restart: ["groups.web.resources"] };

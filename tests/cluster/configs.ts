@@ -1,5 +1,6 @@
 /** Checked configurations for tests of the core, built by hand. */
 
+import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
 import type {
   Config,
   Failback,
@@ -57,6 +58,7 @@ export function makeConfig(shape: Shape = {}): Config {
     timeout: 2 * DEADTIME,
     freezeLimit: 60_000,
     alExtents: "auto",
+    resync: DEFAULT_RESYNC,
     replicas: replicaNodes.map((node) => ({
       node,
       disk: "/dev/null",
@@ -113,6 +115,7 @@ export function makeConfig(shape: Shape = {}): Config {
       witness: witnesses.includes(name),
       fence: [{ command: ["/bin/true"], timeout: 1000 }],
       links: [0, 1].map((n) => ({ address: `udp://${name}:${n}`, host: name, port: n })),
+      resyncMax: null,
     })),
     volumes: withVolume ? [volume] : [],
     groups: [

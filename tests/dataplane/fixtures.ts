@@ -1,4 +1,5 @@
 /** Replicas, Workers and tools for the tests of the data plane; everything is gone after `close`. */
+import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
 import { VolumeWorker } from "../../src/agent/dataplane/handle.ts";
 import type { WorkerReady } from "../../src/agent/dataplane/messages.ts";
 import type { Note } from "../../src/cluster/types.ts";
@@ -81,6 +82,7 @@ export class Replica {
       timeout: options.timeout ?? 2000,
       freezeLimit: options.freezeLimit ?? 60_000,
       alExtents: "auto",
+      resync: DEFAULT_RESYNC,
       replicas: [
         { node: this.node, disk: this.disk, metaDisk: "internal", ...at(options.port ?? 0) },
         ...(options.peers ?? []).map(({ node, port }) => ({

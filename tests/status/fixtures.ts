@@ -57,7 +57,7 @@ export const DOCUMENT: StatusDocument = {
           node: "serveur-b",
           disk: "Inconsistent",
           outOfSyncBytes: 3 * 2 ** 30,
-          resync: { doneBytes: 2 ** 30, totalBytes: 4 * 2 ** 30 },
+          resync: { doneBytes: 2 ** 30, totalBytes: 4 * 2 ** 30, bytesPerSecond: 2 ** 27 },
         },
       ],
       upToDate: ["serveur-a"],
