@@ -10,7 +10,6 @@ import type { Config, VolumeConfig } from "../config/types.ts";
 import type { GroupStatus, LatencyStatus, StatusDocument, VolumeStatus } from "../status/types.ts";
 import type { ConnectionState, VolumeReport } from "../volume/types.ts";
 import { type IoSnapshot, quantile } from "./dataplane/io_stats.ts";
-import { type FileState, UNCHANGED } from "./config_file.ts";
 import type { Groups } from "./groups.ts";
 import type { Links } from "./links.ts";
 import type { Volumes } from "./volumes.ts";
@@ -32,7 +31,6 @@ export function statusDocument(
   volumes: Pick<Volumes, "report" | "failure"> & Partial<Pick<Volumes, "stats">>,
   groups: Pick<Groups, "resources">,
   own: Pick<Links, "bound">,
-  file: FileState = UNCHANGED,
 ): StatusDocument {
   const seen = view(state, now);
   return {
@@ -40,16 +38,13 @@ export function statusDocument(
     node: seen.node,
     incarnation: seen.incarnation,
     quorum: seen.quorum,
-    nodes: seen.nodes.map(({ name, state, role, links, ...node }) => ({
+    nodes: seen.nodes.map(({ name, state, role, links, heardAgo, sameConfig, voter }) => ({
       name,
       state,
       role: role === "witness" ? "witness" : "data",
-      voter: node.voter,
-      heardAgo: node.heardAgo,
-      sameConfig: node.sameConfig,
-      config: node.configHash,
-      reach: node.reach,
-      speaks: node.speaks,
+      voter,
+      heardAgo,
+      sameConfig,
       links: links.map(({ index, up }) => ({
         address: config.nodes.find((node) => node.name === name)?.links[index]?.address ?? "",
         up: name === seen.node ? own.bound(index) : up,
@@ -64,16 +59,6 @@ export function statusDocument(
       };
     }),
     frames: seen.frames,
-    maintenance: seen.maintenance,
-    protocol: { inForce: seen.protocol.inForce, ...seen.protocol.speaks },
-    config: {
-      running: seen.config.running,
-      pushed: seen.config.pushed,
-      file: file.found?.hash ?? null,
-      problem: file.problem,
-      ...file.differences,
-      leaving: seen.config.leaving,
-    },
   };
 }
 
@@ -82,22 +67,17 @@ function groupStatus(
   config: Config,
   groups: Pick<Groups, "resources">,
 ): GroupStatus {
-  const { name, owner, state, epoch, failed, failures, candidates } = group;
-  const { action, to, why } = group.why;
+  const { name, owner, state, epoch, why, failed } = group;
   const here = groups.resources(name);
-  const { resources: configured, ping } = config.groups.find((each) => each.name === name) ??
-    { resources: [], ping: [] };
+  const configured = config.groups.find((each) => each.name === name)?.resources ?? [];
   return {
     name,
     owner,
     state,
     epoch,
     resources: here ?? configured.map(({ id, kind }) => ({ id, kind, state: "stopped" as const })),
-    reason: why.text,
+    reason: why.why.text,
     failed,
-    failures,
-    why: { action, ...(to !== undefined && { to }), ...why },
-    candidates: candidates.map((candidate) => ({ ...candidate, of: ping.length })),
   };
 }
 

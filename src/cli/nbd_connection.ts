@@ -1,4 +1,4 @@
-/** An NBD client over a unix socket or TCP, with promises. */
+/** An NBD client over a unix socket, with promises. */
 import {
   NBD_CMD,
   NBD_CMD_FLAG,
@@ -82,15 +82,14 @@ export class NbdConnection {
     this.#receiving = this.#receive();
   }
 
-  /** Connect to a unix socket's path, or over TCP, and negotiate. Rejects if that fails, and says why. */
+  /** Connect to the unix socket `path` and negotiate. Rejects if that fails, with the reason. */
   static async open(
-    where: string | Deno.ConnectOptions,
+    path: string,
     exportName = "",
     options: Omit<NbdClientOptions, "exportName"> = {},
   ): Promise<NbdConnection> {
-    const conn = await connect(where).catch((error) => {
-      const place = typeof where === "string" ? where : `${where.hostname}:${where.port}`;
-      throw new NbdConnectionError(`cannot connect to ${place}: ${messageOf(error)}`);
+    const conn = await Deno.connect({ transport: "unix", path }).catch((error) => {
+      throw new NbdConnectionError(`cannot connect to ${path}: ${messageOf(error)}`);
     });
     const connection = new NbdConnection(conn, { exportName, ...options });
     try {
@@ -252,13 +251,6 @@ export class NbdConnection {
     this.#waiters.clear();
     this.#idle?.resolve();
   }
-}
-
-async function connect(where: string | Deno.ConnectOptions): Promise<Deno.Conn> {
-  if (typeof where === "string") return await Deno.connect({ transport: "unix", path: where });
-  const conn = await Deno.connect(where);
-  conn.setNoDelay(true);
-  return conn;
 }
 
 function flagIf(condition: boolean, flag: number): number {

@@ -21,6 +21,8 @@ export interface MemberRequest {
   readonly reason: string;
   /** Settled by a record of a higher version. */
   readonly version: number;
+  /** When it was asked. */
+  readonly at: number;
 }
 
 /** A voter's newest grant to an owner, as this node saw it. */

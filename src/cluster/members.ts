@@ -24,7 +24,7 @@ export function requestMember(
   );
   if (!group || !isServing(group) || group.epoch !== epoch) return;
   const version = event.version ?? state.registers.get(group.register)?.known?.record?.version ?? 0;
-  push(group, { kind: type, volume, replicaId, reason, version });
+  push(group, { kind: type, volume, replicaId, reason, version, at: state.now });
 }
 
 function push(group: Group, request: MemberRequest): void {
@@ -77,8 +77,13 @@ function changeFor(
   if (kind === "grow") {
     if (isMember || record.version !== version) return null;
     if (state.replicas.get(volume)?.sole === group.epoch) return "wait";
-    // It would be shrunk away again at once.
-    if (holderOf(state, volume, replicaId)?.heartbeat?.phase === "stopping") return "wait";
+    const phase = holderOf(state, volume, replicaId)?.heartbeat?.phase;
+    if (phase === undefined || phase === "stopping") {
+      // It would be shrunk away again at once, or is gone: after a while a newer record says to the
+      // volume that it has not become a member, so that nothing stays in doubt.
+      const waited = state.now - request.at >= state.timing.deadtime / 2;
+      return waited ? plainChange("confirm", record, {}) : "wait";
+    }
     say(`A replica of ${volume} is synchronized and joins the in-sync set`);
     return growChange(record, volume, replicaId);
   }
@@ -123,7 +128,8 @@ function watchMembers(state: ClusterState, group: Group, record: GroupRecord): v
         ? `not heard for ${Math.round(state.now - seen)} ms`
         : null;
       if (reason === null) continue;
-      push(group, { kind: "shrink", volume: name, replicaId, reason, version: record.version });
+      const { version } = record;
+      push(group, { kind: "shrink", volume: name, replicaId, reason, version, at: state.now });
     }
   }
 }

@@ -126,8 +126,8 @@ function isHolder(state: ClusterState, voters: readonly Voter[], node: string): 
     peer.heartbeat.lacks === 0;
 }
 
-/** Who, heard and to stay, has not got the configuration yet, with the mend; null: nobody. */
-export function lacksFile(state: ClusterState, config: Config): string | null {
+/** Why a configuration cannot be pushed now, with the mend; null: it can. */
+export function objectionToPush(state: ClusterState, config: Config): string | null {
   for (const peer of state.membership.peers.values()) {
     const stays = config.nodes.some(({ name }) => name === peer.node);
     if (stays && isAlive(peer) && peer.heartbeat !== null) {
@@ -137,14 +137,7 @@ export function lacksFile(state: ClusterState, config: Config): string | null {
           `it every second`;
       }
     }
-  }
-  return null;
-}
-
-/** Why a configuration cannot be pushed, with the mend; null: it can. */
-export function objectionToPush(state: ClusterState, config: Config): string | null {
-  for (const peer of state.membership.peers.values()) {
-    if (!config.nodes.some(({ name }) => name === peer.node)) {
+    if (!stays) {
       const used = whatUses(state, peer);
       if (used !== null) return used;
     }

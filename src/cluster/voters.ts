@@ -21,9 +21,6 @@ import type { Change, Electorate, Register } from "./register_state.ts";
 import { type ClusterState, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, RegisterName, Voter } from "./types.ts";
 
-/** How far a repair goes beyond the highest ballot number that is known here. */
-const REPAIR_LEAP = 1000;
-
 /** The voters for an operation in a register now; null: they are not known. */
 export function electorateFor(state: ClusterState, register: RegisterName): Electorate | null {
   const known = knownCluster(state);
@@ -116,13 +113,18 @@ function isMyTurn(state: ClusterState): boolean {
   return since >= rank * state.timing.deadtime;
 }
 
-/** A node that leads in what any one node has to do: the first listed voter in file order. */
+/**
+ * A node that leads in what any one node has to do: the first listed voter in file order, of those that
+ * know the newest record. Who missed more than one change of the voters cannot even read it by itself.
+ */
 function isLeader(state: ClusterState): boolean {
   const record = knownCluster(state);
   if (!isListed(state) || !record) return false;
   for (const { name } of state.config.nodes) {
     if (name === state.self.node) return true;
     const voterId = saidVoterId(state, name);
+    const known = state.membership.peers.get(name)?.heartbeat?.known["cluster"]?.version ?? 0;
+    if (known < record.version) continue;
     if (record.voters.some((voter) => voter.node === name && voter.voterId === voterId)) {
       return false;
     }
@@ -279,8 +281,6 @@ function repairLaggard(state: ClusterState, register: Register): void {
   if (voters.laggardSince === null || now - voters.laggardSince < 2 * timing.deadtime) return;
   if (register.attempt || now - voters.repairedAt < 4 * timing.deadtime) return;
   voters.repairedAt = now;
-  // Its own reads, refused by all for their old voters, may be many promises ahead at its own voter.
-  register.maxN += REPAIR_LEAP;
   register.forceWriteBack = true;
   register.wantRead = true;
 }

@@ -28,6 +28,8 @@ const MOMENTS = new Set([
   "lease-lost",
   "admit-voter",
 ]);
+/** An operation on a register begins: a crash between the two effects of its ACCEPT is rare by chance. */
+export const PREPARES = "prepares";
 /** What may happen then. */
 const AMBUSHES: readonly FaultName[] = [
   "kill",
@@ -47,6 +49,8 @@ const AMBUSHES: readonly FaultName[] = [
   "pauseWorker",
   "freeze",
   "slowDisk",
+  "heal",
+  "heal",
 ];
 
 /** See the module comment. */
@@ -80,7 +84,9 @@ export class Adversary {
   #ambush(machine: Machine, rule: string): void {
     const { options, machines } = this.#world;
     const chance = this.#chance;
-    if (this.#over || !MOMENTS.has(rule) || !chance.is(options.ambush)) return;
+    if (this.#over) return;
+    if (rule === PREPARES) return this.#ambushAccept(machine);
+    if (!MOMENTS.has(rule) || !chance.is(options.ambush)) return;
     const allowed = AMBUSHES.filter((name) => options.weights[name] > 0);
     if (allowed.length === 0) return;
     const name = chance.pick(allowed);
@@ -89,6 +95,17 @@ export class Adversary {
     const delay = chance.is(0.3) ? chance.between(1e-6, 1e-3) : chance.around(5);
     this.#world.schedule.after(delay, () => {
       if (!this.#over && !this.#injector.waits) this.#inject(name, target);
+    });
+  }
+
+  #ambushAccept({ name: node }: Machine): void {
+    const { ambush, weights, deadtime } = this.#world.options;
+    const chance = this.#chance;
+    if (weights.fuse === 0 || !chance.is(ambush / 10)) return;
+    const down = deadtime * chance.between(0, 2);
+    const fault = { fault: "fuse", node, effects: chance.below(6), power: false, down } as const;
+    this.#world.schedule.after(chance.between(1e-6, 1e-3), () => {
+      if (!this.#over && !this.#injector.waits) this.#injector.inject(fault);
     });
   }
 
@@ -219,7 +236,14 @@ export class Adversary {
         return [{ fault: "ail", node, how, share: chance.between(0.1, 0.9), for: during() }];
       }
       case "voterLoss":
-        return [{ fault: "voterLoss", node, down: during(0, 3) }];
+        return [{
+          fault: "voterLoss",
+          node,
+          rot: chance.is(0.5) ? chance.next() : null,
+          down: during(0, 3),
+        }];
+      case "heal":
+        return [{ fault: "heal", routes: [] }];
       case "diskLoss": {
         if (volume === undefined) return [];
         const seed = chance.below(2 ** 32);

@@ -11,9 +11,9 @@ import type {
   GroupRecord,
   OperatorCommand,
 } from "../cluster/types.ts";
+import { PREPARES } from "./adversary.ts";
 import { GroupShell } from "./group_shell.ts";
 import type { Machine } from "./machine.ts";
-import { RegisterObserver } from "./register_clients.ts";
 import { VolumeShell } from "./volume_shell.ts";
 
 /** The core is ticked so often in a keepalive. */
@@ -37,14 +37,12 @@ export class Agent {
   #commands = 0;
   /** Registers' records last said to be chosen. */
   readonly #claimed = new Map<string, unknown>();
-  readonly #observer: RegisterObserver;
   readonly #answers = new Map<number, (error: string | null) => void>();
 
   constructor(machine: Machine, incarnation: number) {
     const { world } = machine;
     const { config } = world;
     this.machine = machine;
-    this.#observer = new RegisterObserver(world.registerClients, machine.name);
     this.state = createCluster({
       config,
       node: machine.name,
@@ -85,7 +83,6 @@ export class Agent {
       }
       // The own vote, which may be the last that was needed, is durable only now.
       this.#claim();
-      this.#observer.look(this.state.registers.values(), this.machine.world.now);
     }
     this.#running = false;
     this.#wakeLater();
@@ -158,6 +155,7 @@ export class Agent {
       }
       case "send":
         world.registers.sent(effect.frame.body);
+        if (effect.frame.body.type === "PREPARE") world.onNote(machine.name, PREPARES);
         return world.network.send(machine, effect.to, effect.frame);
       case "mint":
         return this.volumes.get(effect.volume)

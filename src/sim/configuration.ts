@@ -1,6 +1,5 @@
 /** The checked configuration of a simulated cluster, as the parser would give it. */
 
-import { DEFAULT_RESYNC } from "../config/resync.ts";
 import type {
   Config,
   GroupConfig,
@@ -93,7 +92,6 @@ export function simulatedConfig(options: Options): Config {
         host: name,
         port,
       })),
-      resyncMax: null,
     })),
     volumes: volumeNames.map((name, index) => simulatedVolume(name, index, replicaNodes, options)),
     groups,
@@ -118,7 +116,6 @@ function simulatedVolume(
     freezeLimit: 60_000,
     timeout: 2 * deadtime,
     alExtents: "auto",
-    resync: DEFAULT_RESYNC,
     // A network of its own.
     replicas: nodes.map((node) => ({
       node,

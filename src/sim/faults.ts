@@ -95,8 +95,16 @@ export type Fault =
     readonly share: number;
     readonly for: Duration;
   }
-  /** The agent is killed and the disk with the voter's state lost. */
-  | { readonly fault: "voterLoss"; readonly node: string; readonly down: number }
+  /**
+   * The agent is killed and the voter's state lost, with its disk or (`rot`: at this share of its
+   * length) by one bit of its log. Only while every other voter is listed and holds every register.
+   */
+  | {
+    readonly fault: "voterLoss";
+    readonly node: string;
+    readonly rot: number | null;
+    readonly down: number;
+  }
   /** The agent is killed and the disk of a replica replaced by a used one. */
   | {
     readonly fault: "diskLoss";

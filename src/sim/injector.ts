@@ -3,7 +3,7 @@
  * the same times in the same world give the same run, whether they were drawn or read from a list.
  */
 
-import type { OperatorCommand } from "../cluster/types.ts";
+import type { ClusterRecord, OperatorCommand } from "../cluster/types.ts";
 import { Chance } from "./chance.ts";
 import { describeFault, type Duration, type Fault, type TimedFault } from "./faults.ts";
 import { complaint } from "./health.ts";
@@ -92,6 +92,7 @@ export class Injector {
       case "power":
         return up && this.#takePower();
       case "voterLoss":
+        return up && this.#othersRemember(fault.node);
       case "diskLoss":
         if (!up || !this.#allIsWell()) return false;
         this.#single = true;
@@ -163,7 +164,7 @@ export class Injector {
       case "voterLoss":
         this.#world.say(machine.name, () => "--- the voter's state is lost");
         machine.kill(false);
-        machine.voterLog = [];
+        machine.loseVoter(fault.rot);
         return this.#start(machine, fault.down, true);
       case "diskLoss":
         return this.#replaceDisk(machine, fault.volume, fault.seed, fault.down);
@@ -187,6 +188,21 @@ export class Injector {
         fuse < 0 && main.heldUntil <= now && worker.heldUntil <= now &&
         [...disks.values()].every(({ failing, latency }) => failing === 0 && latency[1] < 1)
       );
+  }
+
+  /** Whether this voter is the only one that may have nothing to say: one may be lost at a time. */
+  #othersRemember(node: string): boolean {
+    const { machines, registers, config } = this.#world;
+    const cluster = registers.newest("cluster") as ClusterRecord | undefined;
+    const names = ["cluster", ...config.groups.map(({ name }) => `group:${name}`)]
+      .filter((name) => registers.newest(name) !== undefined);
+    return machines.every(({ name, voterId, voterLog }) =>
+      cluster?.voters.some((voter) => voter.node === name && voter.voterId === voterId) &&
+      (name === node ||
+        names.every((register) =>
+          voterLog.some((record) => record.kind === "accept" && record.register === register)
+        ))
+    );
   }
 
   #start(machine: Machine, delay: Duration, now = false): void {

@@ -5,11 +5,11 @@
  */
 
 import type { Frame, VoterLogRecord } from "../cluster/types.ts";
+import { appendRecord, readLog, writeLog } from "../wire/voter_log.ts";
 import { Agent } from "./agent.ts";
 import type { Disk } from "./disk.ts";
 import type { Ailment } from "./service.ts";
-import { Violation } from "./violation.ts";
-import type { World } from "./world.ts";
+import { Violation, type World } from "./world.ts";
 
 /** Thrown out of an effect: the agent ends in the middle of what it does. */
 class Killed extends Error {}
@@ -123,6 +123,13 @@ export class Machine {
       if (lost > 0) world.history(volume).storageLost(world.now);
     }
     if (power) this.#boots++;
+  }
+
+  /** The voter's state goes with its disk, or (`rot`) one bit of its log turns over. */
+  loseVoter(rot: number | null): void {
+    const before = this.voterLog;
+    this.voterLog = rot === null ? [] : rotted(before, rot);
+    if (this.voterLog.length < before.length) this.world.registers.lost(this.voterId);
   }
 
   /** The agent ended in order. */
@@ -256,4 +263,25 @@ export class Machine {
     return agent !== null && world.now >= main.heldUntil && agent.steppedAt >= main.heldUntil &&
       agent.holdsAddress(group);
   }
+}
+
+/** What is read back of a voter's log, all of it answered for, after damage at this share of it. */
+function rotted(records: readonly VoterLogRecord[], share: number): VoterLogRecord[] {
+  const { bytes: header, state: begun } = writeLog(1, []);
+  const parts = [header];
+  let state = begun;
+  for (const record of records) {
+    const appended = appendRecord(state, record);
+    parts.push(appended.bytes);
+    state = appended.state;
+  }
+  const log = new Uint8Array(state.length);
+  let at = 0;
+  for (const part of parts) {
+    log.set(part, at);
+    at += part.length;
+  }
+  log[Math.floor(share * log.length)]! ^= 0x10;
+  const { verdict, records: read } = readLog(log, { generation: 1, length: log.length });
+  return verdict === "lost" ? [] : [...read];
 }

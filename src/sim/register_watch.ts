@@ -11,7 +11,7 @@ import type {
   Proposal,
   VoterLogRecord,
 } from "../cluster/types.ts";
-import { Violation } from "./violation.ts";
+import { Violation } from "./world.ts";
 
 type Value = Proposal["value"];
 
@@ -57,6 +57,11 @@ export class RegisterWatch {
     }
     entry.by.add(voterId);
     if (entry.by.size === this.#needed) this.#choose(record.register, value, entry.text);
+  }
+
+  /** A voter's state is lost: what it alone held counts no more. */
+  lost(voterId: string): void {
+    for (const { by } of this.#accepted.values()) by.delete(voterId);
   }
 
   /** A message leaves: an ACCEPT's value stays the same whatever crashes in between. */

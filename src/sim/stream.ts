@@ -21,7 +21,6 @@ export type Packet =
     readonly length: number;
     readonly values: Int32Array | null;
     readonly flags: number;
-    readonly head: Uint8Array;
   }
   | { readonly control?: never; readonly kind?: never; readonly closed: string };
 

@@ -51,11 +51,7 @@ export function volumeReport(
         : "Connecting",
       disk: primary ? source.peerDisk : target.connected ? "UpToDate" : "DUnknown",
       outOfSyncBytes: context.bitmap.count * BLOCK_BYTES,
-      ...(primary
-        ? (resync.active ? { resync: resync.progress } : {})
-        : target.syncing
-        ? { resync: target.progress }
-        : {}),
+      ...(primary && resync.active ? { resync: resync.progress } : {}),
     })),
   };
 }

@@ -1,6 +1,5 @@
 /** Checked configurations for tests of the core, built by hand. */
 
-import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
 import type {
   Config,
   Failback,
@@ -14,8 +13,6 @@ export const KEEPALIVE = 200;
 export const DEADTIME = 1000;
 
 export interface Shape {
-  /** Default "hash". */
-  readonly hash?: string;
   readonly nodes?: readonly string[];
   /** Names among `nodes`; no candidates. */
   readonly witnesses?: readonly string[];
@@ -58,7 +55,6 @@ export function makeConfig(shape: Shape = {}): Config {
     timeout: 2 * DEADTIME,
     freezeLimit: 60_000,
     alExtents: "auto",
-    resync: DEFAULT_RESYNC,
     replicas: replicaNodes.map((node) => ({
       node,
       disk: "/dev/null",
@@ -93,7 +89,7 @@ export function makeConfig(shape: Shape = {}): Config {
   };
   return {
     file: "test.toml",
-    hash: shape.hash ?? "hash",
+    hash: "hash",
     cluster: {
       name: "test",
       keyFile: "/dev/null",
@@ -115,7 +111,6 @@ export function makeConfig(shape: Shape = {}): Config {
       witness: witnesses.includes(name),
       fence: [{ command: ["/bin/true"], timeout: 1000 }],
       links: [0, 1].map((n) => ({ address: `udp://${name}:${n}`, host: name, port: n })),
-      resyncMax: null,
     })),
     volumes: withVolume ? [volume] : [],
     groups: [

@@ -1,6 +1,6 @@
 /** Two replicas with real Workers over loopback, and a record that stands in for the cluster. */
 import assert from "node:assert/strict";
-import type { ExportConfig, ReplicationProtocol } from "../../src/config/types.ts";
+import type { ReplicationProtocol } from "../../src/config/types.ts";
 import type { EngineName } from "../../src/os/engine.ts";
 import type { VolumeAsk } from "../../src/volume/types.ts";
 import { MIB, randomHex, Replica, Rig, VOLUME_WORKER } from "./fixtures.ts";
@@ -11,9 +11,6 @@ export interface PairOptions {
   readonly size?: number;
   readonly timeout?: number;
   readonly io?: "direct" | "buffered";
-  readonly freezeLimit?: number;
-  /** Where the Primary, whichever it is, serves the volume. Default: a socket of each one's own. */
-  readonly export?: ExportConfig;
   /** Reach b at this port in place of its own. */
   readonly through?: number;
   /** Where b listens; default: any free port. */
@@ -153,7 +150,7 @@ export class Pair {
     peer: { node: string; port: number },
     keepDisk: boolean,
   ): Replica {
-    const { engine, protocol, size, timeout, io, freezeLimit } = this.#options;
+    const { engine, protocol, size, timeout, io } = this.#options;
     const replica = this.rig.start({
       node,
       port,
@@ -165,8 +162,6 @@ export class Pair {
       ...(engine === undefined ? {} : { engine }),
       ...(protocol === undefined ? {} : { protocol }),
       ...(io === undefined ? {} : { io }),
-      ...(freezeLimit === undefined ? {} : { freezeLimit }),
-      ...(this.#options.export === undefined ? {} : { export: this.#options.export }),
     });
     replica.onAsk = (ask) => this.#ask(replica, ask);
     return replica;

@@ -33,7 +33,6 @@ export interface ReplicationEvents {
     length: number,
     buffer: number,
     flags: number,
-    head: Uint8Array,
   ): void;
   /** A control frame. */
   control(peer: number, message: ControlMessage): void;
@@ -167,10 +166,9 @@ export class Replication implements Completion, ReplicationHost {
     buffer: number,
     bufferOffset: number,
     flags: number,
-    head: Uint8Array,
   ): void {
     const link = this.#peers[peer]!.link;
-    link?.sendData(kind, session, seq, offset, length, buffer, bufferOffset, flags, head);
+    link?.sendData(kind, session, seq, offset, length, buffer, bufferOffset, flags);
   }
 
   /** See `VolumeIo.sendControl`. */
@@ -287,9 +285,8 @@ export class Replication implements Completion, ReplicationHost {
     length: number,
     buffer: number,
     flags: number,
-    head: Uint8Array,
   ): void {
-    this.#events.frame(peer, kind, session, seq, offset, length, buffer, flags, head);
+    this.#events.frame(peer, kind, session, seq, offset, length, buffer, flags);
   }
 
   control(peer: number, message: ControlMessage): void {
