@@ -28,8 +28,6 @@ const MOMENTS = new Set([
   "lease-lost",
   "admit-voter",
 ]);
-/** An operation on a register begins: a crash between the two effects of its ACCEPT is rare by chance. */
-export const PREPARES = "prepares";
 /** What may happen then. */
 const AMBUSHES: readonly FaultName[] = [
   "kill",
@@ -72,6 +70,7 @@ export class Adversary {
     const total = FAULTS.reduce((sum, name) => sum + weights[name], 0);
     if (total > 0) this.#next(total);
     if (this.#world.options.ambush > 0) {
+      this.#world.onPrepare = (who) => this.#ambushAccept(this.#world.machine(who));
       this.#world.onNote = (who, { rule }) => this.#ambush(this.#world.machine(who), rule);
     }
   }
@@ -85,7 +84,6 @@ export class Adversary {
     const { options, machines } = this.#world;
     const chance = this.#chance;
     if (this.#over) return;
-    if (rule === PREPARES) return this.#ambushAccept(machine);
     if (!MOMENTS.has(rule) || !chance.is(options.ambush)) return;
     const allowed = AMBUSHES.filter((name) => options.weights[name] > 0);
     if (allowed.length === 0) return;
@@ -98,6 +96,7 @@ export class Adversary {
     });
   }
 
+  /** An operation on a register begins: a crash between the effects of its ACCEPT is rare by chance. */
   #ambushAccept({ name: node }: Machine): void {
     const { ambush, weights, deadtime } = this.#world.options;
     const chance = this.#chance;

@@ -11,7 +11,6 @@ import type {
   GroupRecord,
   OperatorCommand,
 } from "../cluster/types.ts";
-import { PREPARES } from "./adversary.ts";
 import { GroupShell } from "./group_shell.ts";
 import type { Machine } from "./machine.ts";
 import { VolumeShell } from "./volume_shell.ts";
@@ -155,7 +154,7 @@ export class Agent {
       }
       case "send":
         world.registers.sent(effect.frame.body);
-        if (effect.frame.body.type === "PREPARE") world.onNote(machine.name, PREPARES);
+        if (effect.frame.body.type === "PREPARE") world.onPrepare(machine.name);
         return world.network.send(machine, effect.to, effect.frame);
       case "mint":
         return this.volumes.get(effect.volume)

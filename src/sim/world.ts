@@ -38,6 +38,8 @@ export class World {
   registers!: RegisterWatch;
   /** How often a group was started somewhere. */
   starts = 0;
+  /** Told of every PREPARE that a machine sends. */
+  onPrepare: (who: string) => void = () => {};
   /** Told of every note of a machine's core or volume. */
   onNote: (who: string, note: Note) => void = () => {};
   /** Told of every line of the timeline that is no note; null: nobody listens. */
