@@ -3,11 +3,13 @@
  *
  * `cluster_shell.ts` steps the cluster core; `links.ts` carries its frames; `voter_store.ts` keeps
  * what it promised; `volumes.ts` drives the data-plane Workers; `groups.ts` starts and stops resources;
+ * `pinger.ts` measures the connection; `config_file.ts` watches the configuration;
  * `status_document.ts` answers questions. This file ties them together and holds no rule of its own.
  *
  * @module
  */
 import { createCluster, wakeAt } from "../cluster/cluster.ts";
+import { UnfitProgram } from "../cluster/protocol.ts";
 import { knownCluster } from "../cluster/state.ts";
 import type { GroupRecord, Note, OperatorCommand } from "../cluster/types.ts";
 import { BOOT_ALONE_RISK, SURVIVOR_RISK } from "../config/cluster.ts";
@@ -21,10 +23,12 @@ import { type FrameError, openFrame, sealFrame } from "../wire/frame.ts";
 import { AgentError, inDirectory } from "./agent_error.ts";
 import { ClusterShell } from "./cluster_shell.ts";
 import { FenceRunner } from "./fence_runner.ts";
+import { ConfigFile, type FileState } from "./config_file.ts";
 import { Groups } from "./groups.ts";
 import { raiseIncarnation } from "./incarnation.ts";
 import { Links } from "./links.ts";
 import { statusDocument } from "./status_document.ts";
+import { Pinger } from "./pinger.ts";
 import { Volumes } from "./volumes.ts";
 import type { VoterStore, VoterStoreOpening } from "./voter_store.ts";
 
@@ -56,6 +60,8 @@ export class Agent {
   readonly #links: Links;
   readonly #volumes: Volumes;
   readonly #groups: Groups;
+  readonly #pinger: Pinger;
+  readonly #file: ConfigFile;
   /** Wakes the core when it asked for it, or for its next ordinary tick. */
   #wake: ReturnType<typeof setTimeout> | undefined;
   readonly #fences: FenceRunner;
@@ -122,9 +128,16 @@ export class Agent {
         state: (link, error) => this.#linkState(link, error),
       });
       this.#api = api(this);
+      this.#pinger = new Pinger({
+        reach: (targets) => this.#dispatch({ type: "reach", targets }),
+        unable: (family, reason) => this.#pingUnable(family, reason),
+      });
+      this.#pinger.follow(config);
+      this.#file = new ConfigFile(config, node.name, (file) => this.#fileChanged(file));
       this.#dispatch({ type: "tick" });
     } catch (error) {
       this.#store.close();
+      if (error instanceof UnfitProgram) throw new AgentError(error.message, { cause: error });
       throw error;
     }
   }
@@ -154,6 +167,10 @@ export class Agent {
     const { config: { paths }, journal } = this.#init;
     const provider = {
       status: () => this.status(),
+      config: () => {
+        this.readFile();
+        return this.status().config!;
+      },
       command: (command: OperatorCommand) => this.command(command),
       journal,
     };
@@ -183,12 +200,13 @@ export class Agent {
   /** The status document of the contract. */
   status(): StatusDocument {
     const document = statusDocument(
-      this.#init.config,
+      this.#shell.state.config,
       this.#shell.state,
       boottimeMs(),
       this.#volumes,
       this.#groups,
       this.#links,
+      this.#file.state,
     );
     const { scheduling } = this.#init;
     return {
@@ -198,8 +216,20 @@ export class Agent {
     };
   }
 
+  /** SIGHUP, or before a push: reads the configuration file now. */
+  readFile(): FileState {
+    return this.#file.read();
+  }
+
   /** Carries out an operator's command; resolves to an error text or null. */
   command(command: OperatorCommand): Promise<string | null> {
+    if (command.type === "push") {
+      const { found, problem, differences: { refused } } = this.readFile();
+      if (problem !== null) return Promise.resolve(problem);
+      if (found?.hash === command.hash && refused.length > 0) {
+        return Promise.resolve(`nothing is pushed: ${refused.join("\n")}`);
+      }
+    }
     const id = this.#nextCommand++;
     return new Promise((resolve) => {
       this.#commands.set(id, resolve);
@@ -246,7 +276,11 @@ export class Agent {
         this.#commands.delete(id);
       },
       maintenance: (on: boolean) => this.#groups.hold(on),
-      config: () => {},
+      config: (config: Config) => {
+        this.#links.follow(config.nodes);
+        this.#pinger.follow(config);
+        this.#file.runs(this.#shell.state.pushed);
+      },
       shutdownDone: () => void this.#close(),
       note: (note: Note) => this.#init.note(note),
     };
@@ -272,6 +306,31 @@ export class Agent {
     // A timer that fires too early would find nothing due.
     const wait = Math.min(Math.ceil(asked), Math.max(TICK_LEAST, keepalive / TICKS));
     this.#wake = setTimeout(() => this.#dispatch({ type: "tick" }), Math.max(0, wait));
+  }
+
+  #pingUnable(family: 4 | 6, reason: string): void {
+    const text =
+      `ping targets (IPv${family}) cannot be asked, they count for nothing: ${reason}; ` +
+      "run the agent as root, or let net.ipv4.ping_group_range admit its group";
+    this.#note("error", "ping-unable", text);
+  }
+
+  #fileChanged({ found, problem, differences: { restart, refused } }: FileState): void {
+    const { file } = this.#init.config;
+    if (problem !== null) {
+      this.#note(
+        "warning",
+        "config-file",
+        `the configuration file is not good any more: ${problem}`,
+      );
+    } else if (found !== null) {
+      const text =
+        `${file} holds another configuration (${found.hash.slice(0, 12)}) than the one ` +
+        `that runs; "bascule config push" brings it into force`;
+      this.#note("info", "config-file", text);
+    }
+    const live = restart.length === 0 && refused.length === 0;
+    this.#dispatch({ type: "file", found: found === null ? null : { config: found, live } });
   }
 
   #promote(volume: string, record: GroupRecord): Promise<void> {
@@ -319,6 +378,8 @@ export class Agent {
     this.#failed = true;
     clearTimeout(this.#wake);
     await this.#fences.close();
+    this.#pinger.close();
+    this.#file.close();
     await this.#volumes.close();
     await this.#api.close();
     this.#links.close();

@@ -23,7 +23,8 @@ export interface DaemonOptions {
 }
 
 /**
- * Runs the agent until SIGTERM or SIGINT, which hand its groups over first.
+ * Runs the agent until SIGTERM or SIGINT, which hand its groups over first. SIGHUP makes it look at the
+ * configuration file at once.
  *
  * @throws {AgentError} if an operator must mend what keeps it from starting or going on
  */
@@ -49,14 +50,17 @@ export async function runAgent(options: DaemonOptions): Promise<void> {
     sdNotify("STOPPING=1");
     agent?.stop();
   };
+  const reread = () => void agent?.readFile();
   const signals = ["SIGTERM", "SIGINT"] as const;
   try {
     agent = await Agent.start({ config, node, keys, voter, journal, note, scheduling });
     for (const signal of signals) Deno.addSignalListener(signal, stop);
+    Deno.addSignalListener("SIGHUP", reread);
     sdNotify("READY=1");
     await agent.ended;
   } finally {
     for (const signal of signals) Deno.removeSignalListener(signal, stop);
+    Deno.removeSignalListener("SIGHUP", reread);
     await journal.close();
     endLogging();
   }

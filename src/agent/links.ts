@@ -24,7 +24,7 @@ export interface LinkEvents {
 /** All heartbeat links of this node. */
 export class Links {
   readonly #self: NodeConfig;
-  readonly #peers: readonly NodeConfig[];
+  #peers: readonly NodeConfig[];
   readonly #events: LinkEvents;
   readonly #sockets: (dgram.Socket | null)[];
   readonly #errors: (string | null | undefined)[];
@@ -52,6 +52,11 @@ export class Links {
         if (target) this.#sockets[link]?.send(datagram, target.port, target.host, () => {});
       }
     }
+  }
+
+  /** Sends to these nodes from now on. The own links stay as they are. */
+  follow(nodes: readonly NodeConfig[]): void {
+    this.#peers = nodes.filter((peer) => peer.name !== this.#self.name);
   }
 
   /** Whether the socket of a link is bound now. */

@@ -10,6 +10,7 @@ import type { Config, VolumeConfig } from "../config/types.ts";
 import type { GroupStatus, LatencyStatus, StatusDocument, VolumeStatus } from "../status/types.ts";
 import type { ConnectionState, VolumeReport } from "../volume/types.ts";
 import { type IoSnapshot, quantile } from "./dataplane/io_stats.ts";
+import { type FileState, UNCHANGED } from "./config_file.ts";
 import type { Groups } from "./groups.ts";
 import type { Links } from "./links.ts";
 import type { Volumes } from "./volumes.ts";
@@ -31,6 +32,7 @@ export function statusDocument(
   volumes: Pick<Volumes, "report" | "failure"> & Partial<Pick<Volumes, "stats">>,
   groups: Pick<Groups, "resources">,
   own: Pick<Links, "bound">,
+  file: FileState = UNCHANGED,
 ): StatusDocument {
   const seen = view(state, now);
   return {
@@ -38,13 +40,16 @@ export function statusDocument(
     node: seen.node,
     incarnation: seen.incarnation,
     quorum: seen.quorum,
-    nodes: seen.nodes.map(({ name, state, role, links, heardAgo, sameConfig, voter }) => ({
+    nodes: seen.nodes.map(({ name, state, role, links, ...node }) => ({
       name,
       state,
       role: role === "witness" ? "witness" : "data",
-      voter,
-      heardAgo,
-      sameConfig,
+      voter: node.voter,
+      heardAgo: node.heardAgo,
+      sameConfig: node.sameConfig,
+      config: node.configHash,
+      reach: node.reach,
+      speaks: node.speaks,
       links: links.map(({ index, up }) => ({
         address: config.nodes.find((node) => node.name === name)?.links[index]?.address ?? "",
         up: name === seen.node ? own.bound(index) : up,
@@ -59,6 +64,16 @@ export function statusDocument(
       };
     }),
     frames: seen.frames,
+    maintenance: seen.maintenance,
+    protocol: { inForce: seen.protocol.inForce, ...seen.protocol.speaks },
+    config: {
+      running: seen.config.running,
+      pushed: seen.config.pushed,
+      file: file.found?.hash ?? null,
+      problem: file.problem,
+      ...file.differences,
+      leaving: seen.config.leaving,
+    },
   };
 }
 
@@ -67,17 +82,22 @@ function groupStatus(
   config: Config,
   groups: Pick<Groups, "resources">,
 ): GroupStatus {
-  const { name, owner, state, epoch, why, failed } = group;
+  const { name, owner, state, epoch, failed, failures, candidates } = group;
+  const { action, to, why } = group.why;
   const here = groups.resources(name);
-  const configured = config.groups.find((each) => each.name === name)?.resources ?? [];
+  const { resources: configured, ping } = config.groups.find((each) => each.name === name) ??
+    { resources: [], ping: [] };
   return {
     name,
     owner,
     state,
     epoch,
     resources: here ?? configured.map(({ id, kind }) => ({ id, kind, state: "stopped" as const })),
-    reason: why.why.text,
+    reason: why.text,
     failed,
+    failures,
+    why: { action, ...(to !== undefined && { to }), ...why },
+    candidates: candidates.map((candidate) => ({ ...candidate, of: ping.length })),
   };
 }
 

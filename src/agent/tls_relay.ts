@@ -21,6 +21,7 @@ export class TlsRelay {
   readonly #note: RelayNote;
   readonly #moduleUrl: string;
   #worker: Worker | null = null;
+  #loaded = Promise.withResolvers<void>();
   /** Connections that came before the Worker listens. */
   #waiting: TlsRelayOrder[] | null = [];
 
@@ -30,9 +31,10 @@ export class TlsRelay {
     this.#moduleUrl = moduleUrl;
   }
 
-  /** Starts the Worker, if it does not run. */
-  start(): void {
-    if (this.#worker !== null) return;
+  /** Starts the Worker, if it does not run; resolves when it does. */
+  start(): Promise<void> {
+    if (this.#worker !== null) return this.#loaded.promise;
+    this.#loaded = Promise.withResolvers();
     this.#waiting = [];
     const worker = new Worker(this.#moduleUrl, { type: "module", name: TLS_RELAY });
     this.#worker = worker;
@@ -42,11 +44,12 @@ export class TlsRelay {
       this.#note("error", "tls-relay", `the Worker for TLS broke down: ${event.message}`);
       this.close();
     };
+    return this.#loaded.promise;
   }
 
   /** Begins TLS on the connection `fd`, for `plain`. Takes over both descriptors. */
   begin(fd: number, plain: number, tls: TlsConfig): void {
-    this.start();
+    void this.start();
     const order: TlsRelayOrder = { fd, plain, tls };
     if (this.#waiting !== null) this.#waiting.push(order);
     else this.#worker!.postMessage(order);
@@ -67,6 +70,7 @@ export class TlsRelay {
     if (message.type === "note") return this.#note(message.level, message.rule, message.text);
     const waiting = this.#waiting ?? [];
     this.#waiting = null;
+    this.#loaded.resolve();
     for (const order of waiting) this.#worker?.postMessage(order);
   }
 }

@@ -74,7 +74,7 @@ export class Volumes {
       events.note({ level, rule, node: init.node, text, known: {} });
     this.#sockets = new ExportSockets(own, note);
     this.#tls = new TlsRelay(note);
-    if (own.some((volume) => volume.export.tcp?.tls)) this.#tls.start();
+    if (own.some((volume) => volume.export.tcp?.tls)) void this.#tls.start();
     for (const config of own) {
       const managed: Managed = {
         config,

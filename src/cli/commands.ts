@@ -9,7 +9,10 @@ import { confirmOffCommand, volumePromoteCommand } from "./by_hand.ts";
 import { checkCommand } from "./check.ts";
 import { type Command, commandFamily } from "./command.ts";
 import { configKeyCommand } from "./config_key.ts";
+import { configPushCommand } from "./config_push.ts";
 import { demoCommand } from "./demo.ts";
+import { explainCommand } from "./explain.ts";
+import { maintenanceCommand } from "./maintenance.ts";
 import { cleanupCommand, moveCommand, standbyCommand, unstandbyCommand } from "./operator.ts";
 import { runCommand } from "./run.ts";
 import { simulateCommand } from "./simulate.ts";
@@ -22,13 +25,16 @@ export const commands: readonly Command[] = [
   runCommand,
   checkCommand,
   statusCommand,
+  explainCommand,
   standbyCommand,
   unstandbyCommand,
   moveCommand,
   cleanupCommand,
   confirmOffCommand,
+  maintenanceCommand,
   commandFamily("config", message`Manage what the nodes of a cluster share.`, [
     configKeyCommand,
+    configPushCommand,
   ]),
   commandFamily("volume", message`Make and look at the replicas of this node.`, [
     volumeCreateCommand,

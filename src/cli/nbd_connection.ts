@@ -1,4 +1,4 @@
-/** An NBD client over a unix socket, with promises. */
+/** An NBD client over a unix socket or TCP, with promises. */
 import {
   NBD_CMD,
   NBD_CMD_FLAG,
@@ -82,14 +82,15 @@ export class NbdConnection {
     this.#receiving = this.#receive();
   }
 
-  /** Connect to the unix socket `path` and negotiate. Rejects if that fails, with the reason. */
+  /** Connect to a unix socket's path, or over TCP, and negotiate. Rejects if that fails, and says why. */
   static async open(
-    path: string,
+    where: string | Deno.ConnectOptions,
     exportName = "",
     options: Omit<NbdClientOptions, "exportName"> = {},
   ): Promise<NbdConnection> {
-    const conn = await Deno.connect({ transport: "unix", path }).catch((error) => {
-      throw new NbdConnectionError(`cannot connect to ${path}: ${messageOf(error)}`);
+    const conn = await connect(where).catch((error) => {
+      const place = typeof where === "string" ? where : `${where.hostname}:${where.port}`;
+      throw new NbdConnectionError(`cannot connect to ${place}: ${messageOf(error)}`);
     });
     const connection = new NbdConnection(conn, { exportName, ...options });
     try {
@@ -251,6 +252,13 @@ export class NbdConnection {
     this.#waiters.clear();
     this.#idle?.resolve();
   }
+}
+
+async function connect(where: string | Deno.ConnectOptions): Promise<Deno.Conn> {
+  if (typeof where === "string") return await Deno.connect({ transport: "unix", path: where });
+  const conn = await Deno.connect(where);
+  conn.setNoDelay(true);
+  return conn;
 }
 
 function flagIf(condition: boolean, flag: number): number {

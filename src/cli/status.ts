@@ -13,7 +13,7 @@ import { askAgent, runtimeDirectory } from "./ask_agent.ts";
 import { CommandError, defineCommand, EXIT } from "./command.ts";
 import type { GlobalOptions } from "./options.ts";
 import { printLine } from "./output.ts";
-import { StatusTable } from "./status_table.ts";
+import { statusLines } from "./status_table.ts";
 
 /** Time between two looks, in milliseconds. */
 const WATCH_INTERVAL = 1_000;
@@ -43,29 +43,28 @@ export async function runStatus(
   },
 ): Promise<number> {
   const runtimeDir = runtimeDirectory(options);
-  const table = new StatusTable();
   if (options.watch !== true) {
     const document = await askStatus(runtimeDir);
     if (options.json === true) printLine(JSON.stringify(document, null, 2));
-    else for (const line of table.lines(document, performance.now())) printLine(line);
+    else for (const line of statusLines(document)) printLine(line);
     return EXIT.done;
   }
   // An agent that restarts must not end the watch, but one that never answered is an error.
   await askStatus(runtimeDir);
   for (;;) {
-    printLine(await picture(runtimeDir, table, options.json === true));
+    printLine(await picture(runtimeDir, options.json === true));
     await new Promise((resolve) => setTimeout(resolve, WATCH_INTERVAL));
   }
 }
 
 /** One picture of the watch. */
-async function picture(runtimeDir: string, table: StatusTable, json: boolean): Promise<string> {
+async function picture(runtimeDir: string, json: boolean): Promise<string> {
   const clear = !json && Deno.stdout.isTerminal() ? CLEAR : "";
   try {
     const document = await askStatus(runtimeDir);
     if (json) return JSON.stringify(document);
     const end = clear === "" ? "\n" : "";
-    return clear + table.lines(document, performance.now()).join("\n") + end;
+    return clear + statusLines(document).join("\n") + end;
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     return json ? JSON.stringify({ error: error.message }) : clear + error.message;

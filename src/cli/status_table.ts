@@ -13,86 +13,29 @@ import type {
   VolumeStatus,
 } from "../status/types.ts";
 import { formatTable } from "./output.ts";
+import { formatBytes, progressLines } from "./progress.ts";
 
-const BAR_WIDTH = 30;
-
-/** Where a resync stood when it was first seen: its pace follows from there. */
-interface Sighting {
-  readonly at: number;
-  readonly doneBytes: number;
-}
-
-/** Renders documents; it remembers resyncs from one to the next, for their time left. */
-export class StatusTable {
-  readonly #seen = new Map<string, Sighting>();
-
-  /** The lines of a document. `now`: milliseconds of any clock that only goes forward. */
-  lines(document: StatusDocument, now: number): string[] {
-    const { cluster, node, quorum } = document;
-    const have = quorum.have ? "quorum" : "NO QUORUM";
-    return [
-      `cluster ${cluster}, seen from ${node}: ${have}, ` +
-      `${quorum.votes} of ${quorum.expected} votes (${quorum.mode})`,
-      ...quorumLines(quorum),
-      "",
-      ...formatTable(["NODE", "STATE", "ROLE", "LINKS"], document.nodes.map(nodeRow)),
-      ...section(["GROUP", "OWNER", "STATE", "RESOURCES HERE"], document.groups.map(groupRow)),
-      ...section(
-        ["VOLUME", "ROLE", "DISK", "CONNECTION", "PEER", "PEER DISK", "OUT OF SYNC"],
-        document.volumes.flatMap(volumeRows),
-      ),
-      ...document.volumes.flatMap((volume) => this.#resyncs(volume, now)),
-    ];
-  }
-
-  #resyncs(volume: VolumeStatus, now: number): string[] {
-    return volume.peers.flatMap((peer) => {
-      const key = `${volume.name} ${peer.node}`;
-      const { resync } = peer;
-      if (resync === undefined) {
-        this.#seen.delete(key);
-        return [];
-      }
-      const { doneBytes, totalBytes } = resync;
-      const before = this.#seen.get(key);
-      const first = before !== undefined && before.doneBytes <= doneBytes
-        ? before
-        : { at: now, doneBytes };
-      this.#seen.set(key, first);
-      const pace = now > first.at ? (doneBytes - first.doneBytes) / (now - first.at) : 0;
-      const left = pace > 0 ? `, ${formatDuration((totalBytes - doneBytes) / pace)} left` : "";
-      const direction = volume.connection === "SyncTarget" ? "from" : "to";
-      return [
-        "",
-        `${volume.name}: resync ${direction} ${peer.node} ${bar(doneBytes, totalBytes)} ` +
-        `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}${left}`,
-      ];
-    });
-  }
-}
-
-/** `0 B`, `1.5 GiB`: three digits at most, binary units. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-  let value = bytes;
-  let unit = 0;
-  // 999.5 and more would be shown with four digits.
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = unit > 0 && value < 9.95 ? 1 : 0;
-  return `${value.toFixed(digits)} ${units[unit]}`;
-}
-
-/** `42 s`, `3 min 05 s`, `2 h 10 min`. */
-export function formatDuration(milliseconds: number): string {
-  const seconds = Math.ceil(milliseconds / 1000);
-  const minutes = Math.floor(seconds / 60);
-  const two = (value: number) => String(value).padStart(2, "0");
-  if (minutes === 0) return `${seconds} s`;
-  if (minutes < 60) return `${minutes} min ${two(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+/** The lines of a document. */
+export function statusLines(document: StatusDocument): string[] {
+  const { cluster, node, quorum } = document;
+  const have = quorum.have ? "quorum" : "NO QUORUM";
+  return [
+    `cluster ${cluster}, seen from ${node}: ${have}, ` +
+    `${quorum.votes} of ${quorum.expected} votes (${quorum.mode})`,
+    ...quorumLines(quorum),
+    ...warningLines(document),
+    "",
+    ...formatTable(
+      ["NODE", "STATE", "ROLE", "LINKS", ...pingHeader(document)],
+      document.nodes.map(nodeRow),
+    ),
+    ...section(["GROUP", "OWNER", "STATE", "RESOURCES HERE"], document.groups.map(groupRow)),
+    ...section(
+      ["VOLUME", "ROLE", "DISK", "CONNECTION", "PEER", "PEER DISK", "OUT OF SYNC"],
+      document.volumes.flatMap(volumeRows),
+    ),
+    ...document.volumes.flatMap(progressLines),
+  ];
 }
 
 /** `< 64 µs`, `< 8.2 ms`, `< 2.1 s`: the upper end of a bucket of a histogram. */
@@ -102,6 +45,33 @@ export function formatMicroseconds(microseconds: number): string {
     ? [microseconds / 1000, "ms"]
     : [microseconds / 1e6, "s"];
   return `< ${value.toFixed(value < 10 ? 1 : 0)} ${unit}`;
+}
+
+/** What an operator should not overlook. */
+function warningLines({ maintenance, config, nodes }: StatusDocument): string[] {
+  const lines = maintenance ? ["MAINTENANCE: nothing is started, stopped or moved"] : [];
+  if (config === undefined) return lines;
+  const { running, pushed, file, problem, restart, refused, leaving } = config;
+  if (problem !== null) lines.push(`the configuration file is not good: ${problem}`);
+  if (file !== null && file === pushed && restart.length + refused.length > 0) {
+    const [first] = [...refused, ...restart];
+    lines.push(`the pushed configuration waits for a restart of this agent: ${first}`);
+  } else if (file !== null && file !== pushed) {
+    lines.push(`the file holds another configuration than the running one: bascule config push`);
+  }
+  const target = pushed ?? running;
+  const others = nodes.filter((node) => node.config && node.config !== target).map((node) =>
+    node.name
+  )
+    .filter((name) => !leaving.includes(name));
+  if (others.length > 0) {
+    lines.push(
+      `${others.join(", ")} ${others.length === 1 ? "runs" : "run"} another configuration than ` +
+        (pushed === null ? "this node" : "the one that was pushed"),
+    );
+  }
+  if (leaving.length > 0) lines.push(`${leaving.join(", ")} will leave the voters`);
+  return lines;
 }
 
 function section(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
@@ -122,10 +92,25 @@ function quorumLines({ solo, fence }: QuorumStatus): string[] {
   return lines;
 }
 
-function nodeRow({ name, state, role, links }: NodeStatus): string[] {
+/** A column for ping targets, where there are any. */
+function pingHeader({ groups }: StatusDocument): string[] {
+  const asks = groups.some(({ candidates }) => candidates?.some(({ of }) => of > 0));
+  return asks ? ["PINGS"] : [];
+}
+
+function pingCell(reach: NodeStatus["reach"] = {}): string {
+  const lost = Object.entries(reach).filter(([, answers]) => !answers).map(([target]) => target);
+  const all = Object.keys(reach).length;
+  if (all === 0) return "-";
+  const ok = `${all - lost.length} of ${all}`;
+  return lost.length === 0 ? ok : `${ok}; lost: ${lost.join(", ")}`;
+}
+
+function nodeRow({ name, state, role, links, reach }: NodeStatus): string[] {
   const down = links.filter((link) => !link.up).map((link) => link.address);
   const up = `${links.length - down.length} of ${links.length} up`;
-  return [name, state, role, down.length === 0 ? up : `${up}; down: ${down.join(", ")}`];
+  const shown = down.length === 0 ? up : `${up}; down: ${down.join(", ")}`;
+  return [name, state, role, shown, pingCell(reach)];
 }
 
 function groupRow({ name, owner, state, resources, reason }: GroupStatus): string[] {
@@ -153,11 +138,4 @@ function volumeRows(volume: VolumeStatus): string[][] {
 
 function peerCells({ node, disk, outOfSyncBytes }: PeerStatus): string[] {
   return [node, disk, formatBytes(outOfSyncBytes)];
-}
-
-function bar(done: number, total: number): string {
-  const share = total === 0 ? 1 : Math.min(1, done / total);
-  const filled = Math.floor(share * BAR_WIDTH);
-  const percent = Math.floor(share * 100);
-  return `[${"#".repeat(filled)}${"-".repeat(BAR_WIDTH - filled)}] ${percent} %,`;
 }

@@ -18,7 +18,8 @@ import type { StatusDocument, VolumeStatus } from "../status/types.ts";
 import { CommandError, defineCommand, EXIT } from "./command.ts";
 import { type GlobalOptions, localNode, openConfig } from "./options.ts";
 import { count, formatTable, printError, printLine } from "./output.ts";
-import { formatBytes, formatMicroseconds } from "./status_table.ts";
+import { formatBytes, progressLines } from "./progress.ts";
+import { formatMicroseconds } from "./status_table.ts";
 
 /** The command `volume create`. */
 export const volumeCreateCommand = defineCommand(
@@ -152,6 +153,7 @@ function printVolumes(volumes: readonly VolumeStatus[], json: boolean): void {
   ]);
   const header = ["VOLUME", "ROLE", "DISK", "CONNECTION", "PEERS", "UP TO DATE"];
   for (const line of formatTable(header, rows)) printLine(line);
+  for (const line of volumes.flatMap(progressLines)) printLine(line);
   for (const volume of volumes) {
     for (const line of ioLines(volume)) printLine(line);
   }

@@ -40,7 +40,7 @@ import { driveCommands, takeCommand } from "./operator.ts";
 import { drivePair } from "./pair.ts";
 import { handlePause } from "./pause.ts";
 import { followMaintenance } from "./maintenance.ts";
-import { SPOKEN, unfitFor } from "./protocol.ts";
+import { SPOKEN, unfitFor, UnfitProgram } from "./protocol.ts";
 import { followPush } from "./push.ts";
 import { countVotes } from "./quorum.ts";
 import { createRandom, nextBetween } from "./random.ts";
@@ -70,8 +70,10 @@ export { wakeAt } from "./wake.ts";
 const MAX_ROUNDS = 1000;
 
 /**
- * The core at the start of an agent. Throws if the configuration does not name the node, or the program
- * does not speak the version of the protocol that the cluster's record says.
+ * The core at the start of an agent.
+ *
+ * @throws {UnfitProgram} if the program does not speak the version that the cluster's record says
+ * @throws if the configuration does not name the node
  */
 export function createCluster(init: ClusterInit): ClusterState {
   const { config, node, incarnation, now } = init;
@@ -83,7 +85,7 @@ export function createCluster(init: ClusterInit): ClusterState {
   const speaks = init.speaks ?? SPOKEN;
   const acceptor = createAcceptor(init.log, init.voterId, now + deadtime);
   const unfit = unfitFor(acceptedCluster(acceptor), speaks);
-  if (unfit !== null) throw new Error(`${node}: ${unfit}`);
+  if (unfit !== null) throw new UnfitProgram(`${node}: ${unfit}`);
   const registers = new Map<RegisterName, Register>([["cluster", createRegister("cluster")]]);
   const groups = new Map<string, Group>();
   for (const group of config.groups) {
@@ -236,7 +238,10 @@ function settle(state: ClusterState): void {
 
 function takeOutcome(state: ClusterState, outcome: Outcome): void {
   if (outcome.register === "cluster") {
-    if (outcome.result === "chosen" && outcome.purpose === "admit-voter") fillVoters(state);
+    const { purpose } = outcome;
+    if (outcome.result === "chosen" && (purpose === "admit-voter" || purpose === "change-voter")) {
+      fillVoters(state);
+    }
     if (outcome.result !== "failed") return spreadFirstReads(state);
     if (outcome.why === "votersVersion") state.voters.alternate = !state.voters.alternate;
     return;
@@ -250,6 +255,7 @@ function takeOutcome(state: ClusterState, outcome: Outcome): void {
 function fillVoters(state: ClusterState): void {
   for (const { register } of state.groups.values()) {
     const each = state.registers.get(register)!;
+    if (each.known?.record === null) continue;
     each.forceWriteBack = true;
     each.wantRead = true;
   }

@@ -8,13 +8,16 @@ import { plainChange } from "./drafts.ts";
 import { gatherFacts, knownGroup } from "./facts.ts";
 import type { Group } from "./group_state.ts";
 import { rankCandidates } from "./candidates.ts";
-import { objectionToPush, pushWaitsFor } from "./push.ts";
+import { lacksFile, objectionToPush, pushWaitsFor } from "./push.ts";
 import { isCurrent, type PendingCommand, type Progress } from "./pending_command.ts";
 import { countVotes } from "./quorum.ts";
 import { isFree, needsRead, startChange } from "./register.ts";
 import { type ClusterState, emit, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, OperatorCommand } from "./types.ts";
 import { electorateFor } from "./voters.ts";
+
+/** A file that was copied just before a push is seen within this time, in milliseconds. */
+const COPY_PATIENCE = 3000;
 
 /** Takes a command. `commandDone` answers it. */
 export function takeCommand(state: ClusterState, id: number, command: OperatorCommand): void {
@@ -146,7 +149,10 @@ function push(state: ClusterState, pending: PendingCommand, hash: string): Progr
   const record = knownCluster(state);
   if (!isCurrent(state, "cluster", pending) || record === null) return "waiting";
   if (record.config !== hash) {
-    const error = objectionToPush(state, config);
+    const missing = lacksFile(state, config);
+    // It may have been copied a moment ago, and is looked at now and then.
+    if (missing !== null && state.now - pending.at < COPY_PATIENCE) return "waiting";
+    const error = missing ?? objectionToPush(state, config);
     return error === null ? clusterChange("push", record, { config: hash }) : { done: true, error };
   }
   // What needs a restart cannot be waited for.

@@ -10,6 +10,11 @@
 
 import type { ClusterRecord, ProtocolRange } from "./types.ts";
 
+/** This program does not speak what the cluster speaks; the message says the mend. */
+export class UnfitProgram extends Error {
+  override readonly name = "UnfitProgram";
+}
+
 /** What this program speaks. */
 export const SPOKEN: ProtocolRange = { least: 1, newest: 1 };
 

@@ -126,8 +126,8 @@ function isHolder(state: ClusterState, voters: readonly Voter[], node: string): 
     peer.heartbeat.lacks === 0;
 }
 
-/** Why a configuration cannot be pushed now, with the mend; null: it can. */
-export function objectionToPush(state: ClusterState, config: Config): string | null {
+/** Who, heard and to stay, has not got the configuration yet, with the mend; null: nobody. */
+export function lacksFile(state: ClusterState, config: Config): string | null {
   for (const peer of state.membership.peers.values()) {
     const stays = config.nodes.some(({ name }) => name === peer.node);
     if (stays && isAlive(peer) && peer.heartbeat !== null) {
@@ -137,7 +137,14 @@ export function objectionToPush(state: ClusterState, config: Config): string | n
           `it every second`;
       }
     }
-    if (!stays) {
+  }
+  return null;
+}
+
+/** Why a configuration cannot be pushed, with the mend; null: it can. */
+export function objectionToPush(state: ClusterState, config: Config): string | null {
+  for (const peer of state.membership.peers.values()) {
+    if (!config.nodes.some(({ name }) => name === peer.node)) {
       const used = whatUses(state, peer);
       if (used !== null) return used;
     }

@@ -35,6 +35,8 @@ export interface NodeView {
   readonly heardAgo: number | null;
   /** Whether it runs the same configuration; null: not said yet. */
   readonly sameConfig: boolean | null;
+  /** Hash of what it runs; null: not said yet. */
+  readonly configHash: string | null;
   /** By volume. */
   readonly replicas: Readonly<Record<string, ReplicaHealth>>;
   /** By ping target. */
@@ -192,6 +194,7 @@ function nodeView(state: ClusterState, now: number, name: string, witness: boole
       phase: state.phase,
       heardAgo: 0,
       sameConfig: true,
+      configHash: state.config.hash,
       replicas: ownReplicas(state),
       reach: state.reach,
       speaks: state.speaks,
@@ -213,6 +216,7 @@ function nodeView(state: ClusterState, now: number, name: string, witness: boole
     incarnation: peer.incarnation,
     phase: isAlive(peer) ? heartbeat?.phase ?? null : null,
     heardAgo: peer.lastHeard === null ? null : Math.max(0, now - peer.lastHeard),
+    configHash: heartbeat?.configHash ?? null,
     sameConfig: heartbeat === null ? null : heartbeat.configHash === state.config.hash,
     replicas: heartbeat?.replicas ?? {},
     reach: heartbeat?.reach ?? {},

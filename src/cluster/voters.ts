@@ -21,6 +21,9 @@ import type { Change, Electorate, Register } from "./register_state.ts";
 import { type ClusterState, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, RegisterName, Voter } from "./types.ts";
 
+/** How far a repair goes beyond the highest ballot number that is known here. */
+const REPAIR_LEAP = 1000;
+
 /** The voters for an operation in a register now; null: they are not known. */
 export function electorateFor(state: ClusterState, register: RegisterName): Electorate | null {
   const known = knownCluster(state);
@@ -281,6 +284,8 @@ function repairLaggard(state: ClusterState, register: Register): void {
   if (voters.laggardSince === null || now - voters.laggardSince < 2 * timing.deadtime) return;
   if (register.attempt || now - voters.repairedAt < 4 * timing.deadtime) return;
   voters.repairedAt = now;
+  // Its own reads, refused by all for their old voters, may be many promises ahead at its own voter.
+  register.maxN += REPAIR_LEAP;
   register.forceWriteBack = true;
   register.wantRead = true;
 }

@@ -8,6 +8,7 @@ import { type IpAddress, parseEndpoint } from "./address.ts";
 import type { Claims } from "./claims.ts";
 import { isHostName } from "./names.ts";
 import type { Place, Problems } from "./problem.ts";
+import { bytesPerSecond } from "./resync.ts";
 import {
   array,
   boolean,
@@ -75,6 +76,7 @@ export function readNodes(
       const links = reader.required("links", array(placed(link), 1, "links"), example)?.value;
       const fence = reader.optional("fence", fenceMethods);
       checkFence(name, entry.at, { written: hasFence, fence, witness, quorum }, problems);
+      const resyncMax = reader.optional("resync_max", bytesPerSecond)?.value ?? null;
       if (links === undefined) return;
       checkLinks(links, claims, networks, problems);
       if (written?.kind === "array" && written.items.length === 1 && !witness) {
@@ -84,7 +86,7 @@ export function readNodes(
         );
       }
       const plain = links.map(({ value: { address, host, port } }) => ({ address, host, port }));
-      nodes.push({ name, witness, links: plain, fence: fence?.value ?? [] });
+      nodes.push({ name, witness, links: plain, fence: fence?.value ?? [], resyncMax });
     });
   }
   checkCount(declared, table.at, problems, quorum ?? "majority");

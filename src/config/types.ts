@@ -81,6 +81,8 @@ export interface NodeConfig {
   readonly links: readonly LinkConfig[];
   /** How another node switches this one off or resets it, in this order; none: it cannot. */
   readonly fence: readonly FenceMethod[];
+  /** Most bytes per second of all resyncs and verifies that it is the source of; null: no limit. */
+  readonly resyncMax: number | null;
 }
 
 /** One way to switch a node off or to reset it by power. Exit code 0: it is certain that it was. */
@@ -112,8 +114,21 @@ export interface VolumeConfig {
   readonly freezeLimit: number;
   /** Activity-log extents of 4 MiB; `auto` sizes it from the volume. */
   readonly alExtents: number | "auto";
+  readonly resync: ResyncSettings;
   /** One or two, in file order. */
   readonly replicas: readonly ReplicaConfig[];
+}
+
+/** `[volumes.NAME.resync]`: how a resync or a verify shares disk and link with clients. */
+export interface ResyncSettings {
+  /** Share of the best rate reached that it gets whatever clients do; 0 to 1. Default 0.1. */
+  readonly floor: number;
+  /** Most bytes per second; null, the default: no limit. */
+  readonly rateMax: number | null;
+  /** Clients' requests may take so many times what they take without it. Default 2. */
+  readonly latencyFactor: number;
+  /** Without progress for so long it begins anew; milliseconds, default 10 s. */
+  readonly stall: number;
 }
 
 /** Where the volume is served on the Primary. */

@@ -23,6 +23,7 @@ import {
   type TableReader,
   text,
 } from "./schema.ts";
+import { readResync } from "./resync.ts";
 import { didYouMean } from "./suggest.ts";
 import type { TomlEntry, TomlTable } from "./toml.ts";
 import type { ReplicaConfig, VolumeConfig } from "./types.ts";
@@ -100,6 +101,7 @@ function readVolume(
       "attaching a kernel device is not in this version; " +
         "remove the key and connect an NBD client to the export",
     );
+    const resync = readResync(reader.optional("resync", table)?.value, problems);
     const section = reader.section("replicas");
     const replicas = section === undefined ? undefined : readReplicas(section, context);
 
@@ -116,6 +118,7 @@ function readVolume(
       timeout: timeout?.value ?? 2 * (context.deadtime ?? 0),
       freezeLimit: freezeLimit?.value ?? Math.max(FREEZE_LIMIT, 10 * (context.deadtime ?? 0)),
       alExtents: alExtents?.value ?? "auto",
+      resync,
       replicas: replicas.replicas,
     };
     return { declaration, volume };

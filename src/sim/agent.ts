@@ -13,6 +13,7 @@ import type {
 } from "../cluster/types.ts";
 import { GroupShell } from "./group_shell.ts";
 import type { Machine } from "./machine.ts";
+import { RegisterObserver } from "./register_clients.ts";
 import { VolumeShell } from "./volume_shell.ts";
 
 /** The core is ticked so often in a keepalive. */
@@ -36,12 +37,14 @@ export class Agent {
   #commands = 0;
   /** Registers' records last said to be chosen. */
   readonly #claimed = new Map<string, unknown>();
+  readonly #observer: RegisterObserver;
   readonly #answers = new Map<number, (error: string | null) => void>();
 
   constructor(machine: Machine, incarnation: number) {
     const { world } = machine;
     const { config } = world;
     this.machine = machine;
+    this.#observer = new RegisterObserver(world.registerClients, machine.name);
     this.state = createCluster({
       config,
       node: machine.name,
@@ -82,6 +85,7 @@ export class Agent {
       }
       // The own vote, which may be the last that was needed, is durable only now.
       this.#claim();
+      this.#observer.look(this.state.registers.values(), this.machine.world.now);
     }
     this.#running = false;
     this.#wakeLater();

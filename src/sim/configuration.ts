@@ -1,5 +1,6 @@
 /** The checked configuration of a simulated cluster, as the parser would give it. */
 
+import { DEFAULT_RESYNC } from "../config/resync.ts";
 import type {
   Config,
   GroupConfig,
@@ -92,6 +93,7 @@ export function simulatedConfig(options: Options): Config {
         host: name,
         port,
       })),
+      resyncMax: null,
     })),
     volumes: volumeNames.map((name, index) => simulatedVolume(name, index, replicaNodes, options)),
     groups,
@@ -116,6 +118,7 @@ function simulatedVolume(
     freezeLimit: 60_000,
     timeout: 2 * deadtime,
     alExtents: "auto",
+    resync: DEFAULT_RESYNC,
     // A network of its own.
     replicas: nodes.map((node) => ({
       node,

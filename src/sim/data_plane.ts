@@ -17,6 +17,9 @@ import { openVolume, type Volume } from "../volume/volume.ts";
 import type { Complete, Disk } from "./disk.ts";
 import { checkPromoted } from "./health.ts";
 import type { Machine } from "./machine.ts";
+import { gatherValues, valueDigest, valueSums } from "./block_values.ts";
+import type { BlockSums } from "../wire/block_frames.ts";
+import { NO_HEAD } from "../wire/replication.ts";
 import { End, type Packet } from "./stream.ts";
 import type { VolumeShell } from "./volume_shell.ts";
 
@@ -68,6 +71,7 @@ export class DataPlane implements VolumeIo {
       protocol: config.protocol,
       soleBoot: config.soleBoot,
       timeout: config.timeout,
+      resync: config.resync,
       peers: config.replicas.map(({ node }) => node).filter((node) => node !== machine.name),
       bootId: machine.bootId,
       volatileCache: this.#disk.volatileCache,
@@ -301,11 +305,12 @@ export class DataPlane implements VolumeIo {
     buffer: number,
     at: number,
     flags: number,
+    head: Uint8Array = NO_HEAD,
   ): void {
     this.machine.effect();
     const data = kind === FrameKind.Write || kind === FrameKind.Resync;
     const values = data ? this.#held(buffer).slice(at / BLOCK, (at + length) / BLOCK) : null;
-    this.#end?.send({ kind, session, seq, offset, length, values, flags });
+    this.#end?.send({ kind, session, seq, offset, length, values, flags, head });
   }
 
   sendControl(_peer: number, control: ControlMessage): void {
@@ -322,9 +327,23 @@ export class DataPlane implements VolumeIo {
       this.#end = null;
       return this.#volume.disconnected(0, packet.closed);
     }
-    const { kind, session, seq, offset, length, values, flags } = packet;
+    const { kind, session, seq, offset, length, values, flags, head } = packet;
     const buffer = values === null ? -1 : this.#take(values);
-    this.#volume.frame(0, kind, session, seq, offset, length, buffer, flags);
+    this.#volume.frame(0, kind, session, seq, offset, length, buffer, flags, head);
+  }
+
+  // Content of blocks. A CRC agrees by chance now and then.
+
+  sums(buffer: number, blocks: number): BlockSums {
+    return valueSums(this.#held(buffer), blocks);
+  }
+
+  digest(buffer: number, picks: Uint8Array): Uint8Array {
+    return valueDigest(this.#held(buffer), picks);
+  }
+
+  gather(buffer: number, picks: Uint8Array): void {
+    gatherValues(this.#held(buffer), picks);
   }
 
   // Buffers.

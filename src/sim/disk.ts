@@ -4,7 +4,7 @@
  * flush; what is under way when the machine fails is done wholly, partly or not at all.
  */
 
-import type { Chance } from "./chance.ts";
+import { Chance } from "./chance.ts";
 
 /** Unit of power-safe writing, bytes. */
 const SECTOR = 512;
@@ -17,6 +17,8 @@ export const EIO = 5;
 interface Interrupted {
   /** Carries out a part of it. */
   crash(power: boolean): void;
+  /** The same for metadata, on a copy of the region. */
+  tear?(region: Uint8Array, chance: Chance): void;
 }
 
 /** Ends an operation: wholly done, or `failed`, which may leave a part of it done. */
@@ -32,6 +34,8 @@ export class Disk {
   readonly #volatile: boolean;
   readonly #chance: Chance;
   readonly #underWay = new Set<Interrupted>();
+  /** Seeds draws that must not change what happens. */
+  #looks = 1;
   /** errno of operations from now on: of all of them, or of those that need room; 0: it works. */
   failing = 0;
   /** Milliseconds that operations take, least and most. */
@@ -114,16 +118,18 @@ export class Disk {
   /** Begins to write metadata; the returned function completes it, durably. */
   beginMetadata(offset: number, bytes: Uint8Array): Complete {
     const copy = bytes.slice();
+    const tear = (region: Uint8Array, chance: Chance) => {
+      for (let at = 0; at < copy.length; at += SECTOR) {
+        if (chance.is(0.5)) region.set(copy.subarray(at, at + SECTOR), offset + at);
+      }
+    };
     const entry: Interrupted = {
       crash: (power) => {
         // A killed process leaves a write done or not; lost power may tear it between sectors.
-        const all = this.#chance.is(0.5);
-        for (let at = 0; at < copy.length; at += SECTOR) {
-          if (power ? this.#chance.is(0.5) : all) {
-            this.metadata.set(copy.subarray(at, at + SECTOR), offset + at);
-          }
-        }
+        if (power) tear(this.metadata, this.#chance);
+        else if (this.#chance.is(0.5)) this.metadata.set(copy, offset);
       },
+      tear,
     };
     this.#underWay.add(entry);
     return (failed = false) => {
@@ -131,6 +137,14 @@ export class Disk {
       if (failed) entry.crash(true);
       else this.metadata.set(copy, offset);
     };
+  }
+
+  /** A copy of the metadata as a loss of power would leave them now. */
+  afterPowerLoss(): Uint8Array {
+    const region = this.metadata.slice();
+    const chance = new Chance(this.#looks++);
+    for (const entry of this.#underWay) entry.tear?.(region, chance);
+    return region;
   }
 
   /** The agent was killed or the power was lost. Gives how many blocks lost completed writes. */

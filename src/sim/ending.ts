@@ -6,7 +6,8 @@ import type { Config } from "../config/types.ts";
 import { Chance } from "./chance.ts";
 import { ownerOf } from "./health.ts";
 import type { Machine } from "./machine.ts";
-import { Violation, type World } from "./world.ts";
+import { Violation } from "./violation.ts";
+import type { World } from "./world.ts";
 
 /** A takeover may take so many times keepalive longer than the death is noticed. */
 const TAKEOVER = 1;

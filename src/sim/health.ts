@@ -5,7 +5,8 @@ import type { GroupConfig } from "../config/types.ts";
 import type { DataPlane } from "./data_plane.ts";
 import type { Disk } from "./disk.ts";
 import type { Machine } from "./machine.ts";
-import { Violation, type World } from "./world.ts";
+import { Violation } from "./violation.ts";
+import type { World } from "./world.ts";
 
 /** The machine that runs a group, in its core's opinion and with all of it up; null: none. */
 export function ownerOf(world: World, group: string): Machine | null {

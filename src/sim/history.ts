@@ -8,7 +8,7 @@
  * value may come back; never one that is older than what a FLUSH or FUA made safe.
  */
 
-import { Violation } from "./world.ts";
+import { Violation } from "./violation.ts";
 
 /** A request as its client saw it. Times in milliseconds of the world; `ended` Infinity: no answer. */
 export interface Operation {

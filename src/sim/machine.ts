@@ -9,7 +9,8 @@ import { appendRecord, readLog, writeLog } from "../wire/voter_log.ts";
 import { Agent } from "./agent.ts";
 import type { Disk } from "./disk.ts";
 import type { Ailment } from "./service.ts";
-import { Violation, type World } from "./world.ts";
+import { Violation } from "./violation.ts";
+import type { World } from "./world.ts";
 
 /** Thrown out of an effect: the agent ends in the middle of what it does. */
 class Killed extends Error {}

@@ -33,8 +33,7 @@ export class Quorums {
       return record.solo === undefined ? majority(record, by) : by.has(record.solo);
     }
     if (cluster.solo === ballot.node && by.has(ballot.node)) return true;
-    if (record.voters.length < cluster.voters.length && !majority(cluster, by)) return false;
-    return majority(record, by);
+    return majority(record, by) && majority(cluster, by);
   }
 
   /** This record of the cluster is chosen. */

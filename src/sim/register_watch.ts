@@ -11,7 +11,7 @@ import type {
   Proposal,
   VoterLogRecord,
 } from "../cluster/types.ts";
-import { Violation } from "./world.ts";
+import { Violation } from "./violation.ts";
 
 type Value = Proposal["value"];
 

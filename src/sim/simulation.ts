@@ -22,6 +22,7 @@ import { Client } from "./client.ts";
 import { simulatedConfig } from "./configuration.ts";
 import type { Disk } from "./disk.ts";
 import type { TimedFault } from "./faults.ts";
+import { checkDurable } from "./durable.ts";
 import { Injector, MENDING } from "./injector.ts";
 import { createReplica } from "./replica.ts";
 import { endWorld } from "./ending.ts";
@@ -31,7 +32,8 @@ import { Machine } from "./machine.ts";
 import { Network } from "./network.ts";
 import type { Options } from "./options.ts";
 import { RegisterWatch } from "./register_watch.ts";
-import { type Trace, Violation, World } from "./world.ts";
+import { Violation } from "./violation.ts";
+import { type Trace, World } from "./world.ts";
 
 /** How a run ended. */
 export interface Outcome {
@@ -55,6 +57,8 @@ export interface Outcome {
 
 /** After everything is mended all must be well within so many times deadtime. */
 const RECOVERY = 60;
+/** So often in a world it is asked what would be found if everything stopped. */
+const LOOKS = 8;
 
 /** What a run is given besides its options. */
 export interface Run {
@@ -175,6 +179,7 @@ function live(world: World, injector: Injector, faults: readonly TimedFault[] | 
   injector.start();
   if (faults === null) schedule.after(trouble, () => adversary.start());
   else injector.play(faults);
+  lookNowAndThen(world);
   schedule.run(options.duration);
   adversary.stop();
   injector.stop();
@@ -193,6 +198,19 @@ function live(world: World, injector: Injector, faults: readonly TimedFault[] | 
   checkIdentical(world);
   endWorld(world);
   return recovery;
+}
+
+/** At random moments: what if everything stopped now? */
+function lookNowAndThen(world: World): void {
+  const { schedule, options } = world;
+  const chance = Chance.named(options.seed, "looks");
+  const later = () => {
+    schedule.after(chance.around(options.duration / LOOKS), () => {
+      checkDurable(world);
+      if (schedule.now < options.duration) later();
+    });
+  };
+  later();
 }
 
 function waitUntilWell(world: World, limit: number, what: () => string | null): void {

@@ -21,6 +21,7 @@ export type Packet =
     readonly length: number;
     readonly values: Int32Array | null;
     readonly flags: number;
+    readonly head: Uint8Array;
   }
   | { readonly control?: never; readonly kind?: never; readonly closed: string };
 

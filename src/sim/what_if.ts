@@ -11,7 +11,8 @@ import { complaint, ownerOf } from "./health.ts";
 import { Injector } from "./injector.ts";
 import { type Options, PLAIN } from "./options.ts";
 import { buildClients, buildWorld } from "./simulation.ts";
-import { Violation, type World } from "./world.ts";
+import { Violation } from "./violation.ts";
+import type { World } from "./world.ts";
 
 /** Volumes are simulated with so many blocks of 4 KiB at most. */
 export const MOST_BLOCKS = 2048;

@@ -7,18 +7,13 @@ import type { History } from "./history.ts";
 import type { Machine } from "./machine.ts";
 import type { Network } from "./network.ts";
 import type { Options } from "./options.ts";
+import { RegisterClients } from "./register_clients.ts";
 import type { RegisterWatch } from "./register_watch.ts";
+import { Violation } from "./violation.ts";
 import { Schedule } from "./schedule.ts";
 
-/** A promise was broken. The message says which, where and when. */
-export class Violation extends Error {
-  override readonly name = "Violation";
-
-  /** @param promise the short name of what was promised, such as `P3` */
-  constructor(readonly promise: string, message: string, cause?: unknown) {
-    super(`${promise}: ${message}`, cause === undefined ? undefined : { cause });
-  }
-}
+/** What shows where somebody forgot to say what was meant. */
+const MEANINGLESS = /\bundefined\b|\bNaN\b|\[object /;
 
 /** Receives one line of the timeline. */
 export type Trace = (line: string) => void;
@@ -36,6 +31,7 @@ export class World {
   /** By volume: what its clients saw. */
   readonly histories = new Map<string, History>();
   registers!: RegisterWatch;
+  readonly registerClients = new RegisterClients();
   /** How often a group was started somewhere. */
   starts = 0;
   /** Told of every PREPARE that a machine sends. */
@@ -82,6 +78,7 @@ export class World {
   /** A note of a core or a volume as a line of the timeline. */
   note(who: string, note: Note): void {
     if (note.rule === "start") this.starts++;
+    checkExplained(who, note);
     this.onNote(who, note);
     if (this.trace === null) return;
     const known = Object.entries(note.known).map(([key, value]) => `${key}=${value}`).join(" ");
@@ -108,4 +105,11 @@ export class World {
       }
     }
   }
+}
+
+/** Every decision explains itself, in words that mean something. */
+function checkExplained(who: string, { rule, text, known }: Note): void {
+  const words = [rule, text, ...Object.entries(known).flat()].map(String);
+  if (text !== "" && rule !== "" && !words.some((word) => MEANINGLESS.test(word))) return;
+  throw new Violation("P6", `${who} notes [${rule}] ${text} ${JSON.stringify(known)}`);
 }

@@ -7,6 +7,7 @@
  *
  * ```
  * GET  /v1/status            the status document
+ * GET  /v1/config            the configuration: what runs, what the file holds, how they differ
  * GET  /v1/events?after=N    {events: […], last}: journal entries above N, oldest first
  * POST /v1/command           an operator's command as JSON; answers when it is done: {} or {error}
  * ```
@@ -19,7 +20,7 @@
 import type { OperatorCommand } from "../cluster/types.ts";
 import { flag, name, object, oneOf, optional, ShapeError } from "../wire/shape.ts";
 import type { Journal } from "./journal.ts";
-import type { StatusDocument } from "./types.ts";
+import type { ConfigStatus, StatusDocument } from "./types.ts";
 
 /** Name of the socket in the runtime directory. */
 export const SOCKET = "agent.sock";
@@ -35,6 +36,8 @@ const MAX_PATH = 107;
 export interface StatusProvider {
   /** The document as of now. */
   status(): StatusDocument;
+  /** Which configuration runs and how the file, read now, differs from it. */
+  config(): ConfigStatus;
   /** Resolves to null when it is done, else to why it was refused. */
   command(command: OperatorCommand): Promise<string | null>;
   readonly journal: Pick<Journal, "after" | "last">;
@@ -150,6 +153,7 @@ interface Route {
 
 const ROUTES: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/v1/status", { method: "GET", answer: ({ provider }) => Response.json(provider.status()) }],
+  ["/v1/config", { method: "GET", answer: ({ provider }) => Response.json(provider.config()) }],
   ["/v1/events", { method: "GET", answer: answerEvents }],
   ["/v1/command", { method: "POST", answer: answerCommand }],
 ]);
@@ -190,10 +194,8 @@ async function answerCommand({ request, provider, commandTimeout }: Asked): Prom
 
 /** Checks what an operator asks for. Throws {@linkcode ShapeError}. */
 export function checkCommand(value: unknown): OperatorCommand {
-  const { type } = object(
-    { type: oneOf("standby", "move", "cleanup", "confirmOff", "promote") },
-    "drop",
-  )(value, "command");
+  const types = oneOf("standby", "move", "cleanup", "maintenance", "push", "confirmOff", "promote");
+  const { type } = object({ type: types }, "drop")(value, "command");
   switch (type) {
     case "standby":
       return object({ type: oneOf("standby"), node: name, on: flag }, "refuse")(value, "command");
@@ -202,6 +204,10 @@ export function checkCommand(value: unknown): OperatorCommand {
         value,
         "command",
       );
+    case "maintenance":
+      return object({ type: oneOf("maintenance"), on: flag }, "refuse")(value, "command");
+    case "push":
+      return object({ type: oneOf("push"), hash: name }, "refuse")(value, "command");
     case "cleanup":
       return object({ type: oneOf("cleanup"), group: name }, "refuse")(value, "command");
     case "confirmOff":

@@ -5,9 +5,9 @@
  * @module
  */
 
-import type { DiskState, GroupState, NodeState } from "../cluster/types.ts";
+import type { DiskState, GroupFailure, GroupState, NodeState } from "../cluster/types.ts";
 import type { ResourceStatus } from "../resource/runner_types.ts";
-import type { ConnectionState } from "../volume/types.ts";
+import type { ConnectionState, WalkProgress } from "../volume/types.ts";
 
 /** The cluster as one node sees it. */
 export interface StatusDocument {
@@ -28,6 +28,29 @@ export interface StatusDocument {
    * genuine frames that were dropped or came twice; by cause.
    */
   readonly frames?: Readonly<Record<string, number>>;
+  /** Nothing is started, stopped or moved. */
+  readonly maintenance?: boolean;
+  /** Version of the cluster protocol in force, and those that the agent which answers speaks. */
+  readonly protocol?: { readonly inForce: number; readonly least: number; readonly newest: number };
+  readonly config?: ConfigStatus;
+}
+
+/** Which configuration the node that answers runs, has on its disk, and the cluster was given. */
+export interface ConfigStatus {
+  /** Hash of what runs. */
+  readonly running: string;
+  /** Hash of what was pushed last; null: nothing was yet. */
+  readonly pushed: string | null;
+  /** Hash of what the file holds, where that is another and good one. */
+  readonly file: string | null;
+  /** What is wrong with the file, if something is. */
+  readonly problem: string | null;
+  /** How file and running configuration differ, one line each, by what it takes to bring it into force. */
+  readonly live: readonly string[];
+  readonly restart: readonly string[];
+  readonly refused: readonly string[];
+  /** Voters that the running configuration does not name any more. */
+  readonly leaving: readonly string[];
 }
 
 /** Whether this node and those it hears can decide. */
@@ -64,6 +87,12 @@ export interface NodeStatus {
   readonly heardAgo?: number | null;
   /** Whether it runs the same configuration; null: not said yet. */
   readonly sameConfig?: boolean | null;
+  /** Hash of the configuration that it runs; null: not said yet. */
+  readonly config?: string | null;
+  /** By ping target: whether it answers that node. */
+  readonly reach?: Readonly<Record<string, boolean>>;
+  /** Versions of the cluster protocol that it speaks; null: not said yet. */
+  readonly speaks?: { readonly least: number; readonly newest: number } | null;
 }
 
 /** One heartbeat link of a node. */
@@ -83,8 +112,34 @@ export interface GroupStatus {
   /** The newest decision about it, in one sentence. */
   readonly reason?: string;
   readonly epoch?: number;
-  /** By node: why it will not run there before a cleanup. */
+  /** By node: why it will not run there for now. */
   readonly failed?: Readonly<Record<string, string>>;
+  /** By node: the same with how often, and in how many milliseconds it may try again by itself. */
+  readonly failures?: Readonly<Record<string, GroupFailure>>;
+  /** The newest decision about it: what is done, which rule applied, what was known. */
+  readonly why?: DecisionStatus;
+  /** Most wanted first. */
+  readonly candidates?: readonly CandidateStatus[];
+}
+
+/** A decision as data. */
+export interface DecisionStatus {
+  readonly action: "none" | "take" | "release" | "wait";
+  /** Who is expected to own the group next. */
+  readonly to?: string;
+  readonly rule: string;
+  readonly text: string;
+  readonly known: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** A node that may run the group. */
+export interface CandidateStatus {
+  readonly node: string;
+  /** What speaks against it now, as the end of a sentence about it; null: nothing. */
+  readonly against: string | null;
+  /** How many of the group's ping targets it reaches, of how many; null: not known. */
+  readonly reaches: number | null;
+  readonly of: number;
 }
 
 /** One volume, as its replica on the node that answers sees it. */
@@ -153,5 +208,5 @@ export interface PeerStatus {
   readonly outOfSyncBytes: number;
   readonly connection?: ConnectionState;
   /** While a resync runs. */
-  readonly resync?: { readonly doneBytes: number; readonly totalBytes: number };
+  readonly resync?: WalkProgress;
 }

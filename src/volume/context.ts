@@ -8,6 +8,7 @@ import { DirtyBitmap } from "./metadata/bitmap.ts";
 import type { Metadata } from "./metadata/format.ts";
 import type { Geometry } from "./metadata/layout.ts";
 import { BitmapWriter, SuperblockWriter, type WriteMetadata } from "./metadata_writer.ts";
+import { Pace } from "./pace.ts";
 import { Callbacks } from "./tags.ts";
 import { TaskQueue } from "./task_queue.ts";
 import type { VolumeInit, VolumeIo } from "./types.ts";
@@ -31,6 +32,8 @@ export class VolumeContext {
   /** Dirty bitmap about the peer. A volume without peers keeps an empty one. */
   readonly bitmap: DirtyBitmap;
   readonly bitmapWriter: BitmapWriter;
+  /** Of resyncs and verifies, beside the clients. */
+  readonly pace: Pace;
   readonly callbacks = new Callbacks();
   readonly tasks = new TaskQueue();
   readonly writeMetadata: WriteMetadata;
@@ -73,6 +76,7 @@ export class VolumeContext {
     this.init = init;
     this.layout = metadata.layout;
     this.now = init.now;
+    this.pace = new Pace(init.resync, init.now);
     this.hasPeer = init.peers.length > 0;
     this.writeMetadata = (offset, bytes, done) => {
       const tag = this.callbacks.tag((errno) => {

@@ -7,6 +7,8 @@
  * needs to be carried on the wire, and no read returns what might yet vanish with its Primary.
  */
 
+import type { BlockSums, Runs } from "../wire/block_frames.ts";
+import { BLOCK_BYTES } from "./metadata/layout.ts";
 import { type BufferHandle, FrameKind, RequestKind } from "./types.ts";
 
 /** What an operation does: a client's request, by the same numbers, or the volume's own business. */
@@ -23,7 +25,11 @@ export const enum OpKind {
   Checkpoint = 7,
   /** Copies some blocks to the peer. */
   Resync = 8,
+  /** Compares some blocks with the peer's. */
+  Verify = 9,
 }
+
+const NO_RUNS: Runs = [];
 
 /** Where an operation stands. */
 export const enum OpState {
@@ -77,8 +83,19 @@ export class Op {
   sentAt = 0;
   /** The client has its answer, the peer has not (protocol A). */
   answered = false;
-  /** Value of the activity log's clock when a flush began. */
+  /** Value of the activity log's clock when a flush began; which walk over blocks began it. */
   asOf = 0;
+  /** When a client's request began, milliseconds. */
+  startedAt = 0;
+  /** The blocks that it is about, where these are not the whole range. */
+  whole: Runs = NO_RUNS;
+  /** Of these, the ones that the present frame is about, and their number. */
+  runs: Runs = NO_RUNS;
+  blocks = 0;
+  /** Reads that have not ended. */
+  reads = 0;
+  /** What was sent of the blocks' content while the peer compares; null: nothing. */
+  sums: BlockSums | null = null;
 
   constructor(index: number) {
     this.index = index;
@@ -106,8 +123,6 @@ export class Op {
         return FrameKind.Zero;
       case OpKind.ZeroAllocated:
         return FrameKind.ZeroAllocated;
-      case OpKind.Resync:
-        return FrameKind.Resync;
       default:
         return FrameKind.Flush;
     }
@@ -160,6 +175,9 @@ export class OpTable {
     op.peer = PeerState.None;
     op.frames = 0;
     op.answered = false;
+    op.whole = NO_RUNS;
+    op.runs = NO_RUNS;
+    op.sums = null;
     if (op.ofClient) this.clients++;
     return op;
   }
@@ -173,7 +191,8 @@ export class OpTable {
     for (let i = 0; i < held.length; i++) {
       const other = held[i]!;
       if (
-        other.offset < end && op.offset < other.offset + other.length && (writes || other.writes)
+        other.offset < end && op.offset < other.offset + other.length &&
+        (writes || other.writes) && meet(op, other)
       ) {
         blockers++;
       }
@@ -207,7 +226,7 @@ export class OpTable {
       const other = held[i]!;
       if (
         other.order > op.order && other.blockers > 0 && other.offset < end &&
-        op.offset < other.offset + other.length && (writes || other.writes)
+        op.offset < other.offset + other.length && (writes || other.writes) && meet(op, other)
       ) {
         other.blockers--;
         if (other.blockers === 0) {
@@ -256,4 +275,22 @@ export class OpTable {
     const op = this.ops[seq % OPS]!;
     return op.state === OpState.Running && op.generation === Math.floor(seq / OPS) ? op : null;
   }
+}
+
+/** Whether two operations whose ranges overlap have a block in common. One of them has a whole range. */
+function meet(one: Op, other: Op): boolean {
+  const [scattered, range] = one.whole.length > 0 ? [one, other] : [other, one];
+  const { whole } = scattered;
+  if (whole.length === 0) return true;
+  const first = Math.floor(range.offset / BLOCK_BYTES);
+  const end = Math.ceil((range.offset + range.length) / BLOCK_BYTES);
+  // The last run that begins before the range ends.
+  let low = 0;
+  let high = whole.length / 2;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (whole[2 * middle]! < end) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && whole[2 * low - 2]! + whole[2 * low - 1]! > first;
 }

@@ -51,7 +51,11 @@ export function volumeReport(
         : "Connecting",
       disk: primary ? source.peerDisk : target.connected ? "UpToDate" : "DUnknown",
       outOfSyncBytes: context.bitmap.count * BLOCK_BYTES,
-      ...(primary && resync.active ? { resync: resync.progress } : {}),
+      ...(primary
+        ? (resync.active ? { resync: resync.progress } : {})
+        : target.syncing
+        ? { resync: target.progress }
+        : {}),
     })),
   };
 }

@@ -99,6 +99,7 @@ export class Requests {
     this.#table.leave(op, this.#unblockedCallback);
     const request = op.request;
     const answered = op.answered;
+    if (op.kind !== OpKind.Flush) this.#context.pace.answered(this.#context.now - op.startedAt);
     this.#table.free(op);
     if (!answered) this.answer(request);
     this.#pump();
@@ -188,6 +189,7 @@ export class Requests {
     const op = this.#table.take(kind as number as OpKind, id, offset, length);
     if (op === null) throw new Error("clients used up the operations kept for the volume itself");
     op.fua = fua;
+    op.startedAt = this.#context.now;
     op.buffer = buffer;
     op.bufferOffset = bufferOffset;
     if (op.kind === OpKind.Flush || this.#table.enter(op)) this.#start(op);

@@ -1,224 +1,150 @@
 /**
  * Copying the dirty blocks to the peer, while clients go on.
  *
- * Runs of neighbouring dirty blocks are read and sent in order of their offset, a bounded number at a
- * time. Each holds its range like a read until the peer has answered: it starts when the overlapping
- * writes are done, and later writes to the range wait for it, so the peer gets them in order. Bits
- * are cleared only after the peer has flushed what it was sent; until then a lost session, or a peer
- * that loses power, leaves them all set.
+ * Checksums first (`block_walk.ts`): the peer says which blocks differ, only those are sent, and it
+ * makes blocks of zeroes by itself. Where hardly any are equal, as on a new disk, most batches are sent
+ * without asking. Bits are cleared only after the peer has flushed what it has; until then a lost
+ * session, or a peer that loses power, leaves them all set. The disk is walked once, upwards.
  */
 
+import { BlockWalk, type WalkHost } from "./block_walk.ts";
 import type { VolumeContext } from "./context.ts";
 import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
 import { BLOCK_BYTES } from "./metadata/layout.ts";
-import { makeTag, TagKind } from "./tags.ts";
-import type { BufferHandle } from "./types.ts";
+import type { Pace } from "./pace.ts";
+import type { BlockSums, Runs } from "../wire/block_frames.ts";
 
-/** Blocks of one RESYNC frame at most: 128 KiB. */
-export const RESYNC_BLOCKS = 32;
-/** Frames under way at once: while clients are served, and while they are idle. */
-const WINDOW_BUSY = 4;
-const WINDOW_IDLE = 16;
 /** Blocks copied before the peer is asked to flush, so that an interruption repeats little: 64 MiB. */
 const CHECKPOINT_BLOCKS = 16_384;
+/** Below this share of equal blocks asking costs more than it saves… */
+const WORTH_ASKING = 0.02;
+/** …but every so many batches it is tried again. */
+const ASK_EVERY = 8;
 
 /** What a resync needs of the link. */
-export interface ResyncHost {
-  /** Sends a RESYNC frame from this buffer, or a FLUSH; sets `peer`, `frames` and `sentAt`. */
+export interface ResyncHost extends WalkHost {
+  /** Sends a FLUSH; sets `peer`, `frames` and `sentAt`. */
   send(op: Op): void;
   /** Every bit is cleared: the peer has it all, stable. */
   resynced(): void;
-  /** Takes its turn among the operations: `Resync.start` follows when it comes. */
-  unblocked(op: Op): void;
 }
 
 /** See the module comment. */
-export class Resync {
-  readonly #context: VolumeContext;
-  readonly #table: OpTable;
+export class Resync extends BlockWalk {
   readonly #host: ResyncHost;
-  #active = false;
   /** Next block to look at. */
   #cursor = 0;
-  #underWay = 0;
-  /** Copied since the last checkpoint began: pairs (first block, blocks). */
+  /** Done since the last checkpoint began: pairs (first block, blocks). */
   #copied: number[] = [];
   #copiedBlocks = 0;
   /** Covered by the checkpoint that is under way; null: none is. */
   #checked: number[] | null = null;
-  #total = 0;
-  #done = 0;
-  /** Distinguishes the copies of this session from those of earlier ones. */
-  #run = 0;
-  /** A free buffer is awaited. */
-  #starved = false;
+  /** Share of equal blocks in the last batches that were compared. */
+  #equal = 1;
+  #unasked = 0;
 
   /** Of one volume. */
-  constructor(context: VolumeContext, table: OpTable, host: ResyncHost) {
-    this.#context = context;
-    this.#table = table;
+  constructor(context: VolumeContext, table: OpTable, pace: Pace, host: ResyncHost) {
+    super(context, table, pace, host, OpKind.Resync);
     this.#host = host;
-  }
-
-  /** Whether blocks are still to be copied in this session. */
-  get active(): boolean {
-    return this.#active;
-  }
-
-  /** Bytes copied and in all, for status. */
-  get progress(): { readonly doneBytes: number; readonly totalBytes: number } {
-    return { doneBytes: this.#done * BLOCK_BYTES, totalBytes: this.#total * BLOCK_BYTES };
   }
 
   /** Starts over the whole bitmap; the peer is ready. */
   begin(): void {
-    this.#active = true;
-    this.#run++;
     this.#cursor = 0;
     this.#copied = [];
     this.#copiedBlocks = 0;
     this.#checked = null;
-    this.#total = this.#context.bitmap.count;
-    this.#done = 0;
+    this.#equal = 1;
+    this.go(this.context.bitmap.count);
     this.pump();
   }
 
   /** The session is lost: bits of what was not flushed there stay. */
   stop(): void {
-    this.#active = false;
+    this.halt();
     this.#copied = [];
     this.#checked = null;
-    this.#starved = false;
   }
 
-  /** Starts what the window allows. */
-  pump(): void {
-    const window = this.#table.clients > 0 ? WINDOW_BUSY : WINDOW_IDLE;
-    while (this.#active && !this.#starved && this.#underWay < window) {
-      const first = this.#context.bitmap.next(this.#cursor);
-      if (first < 0) break;
-      const blocks = this.#context.bitmap.runLength(first, RESYNC_BLOCKS);
-      const buffer = this.#context.io.acquire(blocks * BLOCK_BYTES);
-      if (buffer < 0) {
-        this.#starved = true;
-        return;
-      }
-      if (!this.#copy(first, blocks, buffer)) return;
-    }
-    this.#checkpoint();
-  }
-
-  /** A buffer may be had again. */
-  bufferFree(): void {
-    this.#starved = false;
-    this.pump();
-  }
-
-  /** The turn of a copy has come. */
-  start(op: Op): void {
-    if (!this.#active || op.asOf !== this.#run) {
-      this.#end(op);
-      return;
-    }
-    op.state = OpState.Running;
-    this.#context.dataIoBegan();
-    this.#context.io.read(
-      makeTag(TagKind.Operation, op.index),
-      op.offset,
-      op.length,
-      op.buffer,
-      0,
-    );
-  }
-
-  /** The blocks were read. */
-  localDone(op: Op, errno: number): void {
-    if (errno !== 0) {
-      this.#context.fail(`reading ${op.length} bytes at ${op.offset} failed`, errno);
-      return;
-    }
-    op.localDone = true;
-    if (!this.#active || op.asOf !== this.#run) {
-      this.#end(op);
-      return;
-    }
-    this.#host.send(op);
-    this.#context.io.release(op.buffer);
-    op.buffer = -1;
-  }
-
-  /** RESYNCED, or FLUSHED for a checkpoint, came. */
-  answered(op: Op): void {
+  /** FLUSHED for a checkpoint came. */
+  checkpointed(op: Op): void {
     if (op.peer !== PeerState.Sent) return;
-    op.peer = PeerState.Answered;
-    if (op.kind === OpKind.Checkpoint) {
-      this.#table.free(op);
-      this.#clear();
-    } else {
-      const first = op.offset / BLOCK_BYTES;
-      const blocks = op.length / BLOCK_BYTES;
-      this.#copied.push(first, blocks);
-      this.#copiedBlocks += blocks;
-      this.#done += blocks;
-      this.#end(op);
+    this.table.free(op);
+    const checked = this.#checked;
+    this.#checked = null;
+    if (checked !== null) {
+      for (let i = 0; i < checked.length; i += 2) {
+        this.context.bitmap.clear(checked[i]!, checked[i + 1]!);
+      }
+      this.context.bitmapWriter.flush(() => {});
     }
     this.pump();
   }
 
   /** The session in which it was sent is lost. */
-  lost(op: Op): void {
-    if (op.kind === OpKind.Checkpoint) this.#table.free(op);
-    else if (op.state === OpState.Running && op.localDone) this.#end(op);
-    // One that is being read or waits for its turn ends when that is over.
+  override lost(op: Op): void {
+    if (op.kind === OpKind.Checkpoint) this.table.free(op);
+    else super.lost(op);
   }
 
-  #copy(first: number, blocks: number, buffer: BufferHandle): boolean {
-    const op = this.#table.take(
-      OpKind.Resync,
-      -1,
-      first * BLOCK_BYTES,
-      blocks * BLOCK_BYTES,
-    );
-    if (op === null) {
-      this.#context.io.release(buffer);
-      return false;
-    }
-    this.#cursor = first + blocks;
-    op.buffer = buffer;
-    op.chunkLength = op.length;
-    op.asOf = this.#run;
-    this.#underWay++;
-    if (this.#table.enter(op)) this.start(op);
-    return true;
-  }
-
-  /** Forgets what was under way: the role has ended by force, and nothing is in flight any more. */
-  abandon(): void {
+  override abandon(): void {
     this.stop();
-    this.#underWay = 0;
-    for (const op of this.#table.ops) {
-      if (op.kind !== OpKind.Resync || op.state === OpState.Free || op.buffer < 0) continue;
-      this.#context.io.release(op.buffer);
-      op.buffer = -1;
+    super.abandon();
+  }
+
+  protected more(): boolean {
+    return this.context.bitmap.next(this.#cursor) >= 0;
+  }
+
+  protected next(most: number): Runs {
+    const { bitmap } = this.context;
+    const runs: number[] = [];
+    for (let left = most; left > 0;) {
+      const first = bitmap.next(this.#cursor);
+      if (first < 0) break;
+      const blocks = bitmap.runLength(first, left);
+      runs.push(first, blocks);
+      left -= blocks;
+      this.#cursor = first + blocks;
     }
+    return runs;
   }
 
-  #end(op: Op): void {
-    if (op.buffer >= 0) this.#context.io.release(op.buffer);
-    this.#underWay--;
-    this.#table.leave(op, (one) => this.#host.unblocked(one));
-    this.#table.free(op);
+  protected read(op: Op, sums: BlockSums): void {
+    const ask = this.#equal >= WORTH_ASKING || ++this.#unasked >= ASK_EVERY ||
+      sums.zeroes.includes(1);
+    if (ask) {
+      this.#unasked = 0;
+      this.ask(op, sums, false);
+      return;
+    }
+    this.send(op, new Uint8Array(op.blocks).fill(1));
   }
 
-  #checkpoint(): void {
-    if (!this.#active || this.#checked !== null) return;
-    const last = this.#underWay === 0 && this.#context.bitmap.next(this.#cursor) < 0;
+  protected compared(op: Op, differs: Uint8Array, equal: number): void {
+    this.#equal = 0.8 * this.#equal + 0.2 * equal / op.blocks;
+    this.done += equal;
+    this.pace.done(equal * BLOCK_BYTES);
+    if (equal < op.blocks) this.send(op, differs);
+    else this.#finishBatch(op);
+  }
+
+  protected copied(op: Op): void {
+    this.done += op.blocks;
+    this.pace.done(op.blocks * BLOCK_BYTES);
+    this.#finishBatch(op);
+  }
+
+  protected settle(): void {
+    if (!this.active || this.#checked !== null) return;
+    const last = this.underWay === 0 && !this.more();
     if (!last && this.#copiedBlocks < CHECKPOINT_BLOCKS) return;
     if (this.#copied.length === 0) {
       if (last) this.#finish();
       return;
     }
-    const op = this.#table.take(OpKind.Checkpoint, -1, 0, 0);
+    const op = this.table.take(OpKind.Checkpoint, -1, 0, 0);
     if (op === null) return;
     this.#checked = this.#copied;
     this.#copied = [];
@@ -228,26 +154,23 @@ export class Resync {
     this.#host.send(op);
   }
 
-  #clear(): void {
-    const checked = this.#checked;
-    if (checked === null) return;
-    this.#checked = null;
-    for (let i = 0; i < checked.length; i += 2) {
-      this.#context.bitmap.clear(checked[i]!, checked[i + 1]!);
-    }
-    this.#context.bitmapWriter.flush(() => {});
+  #finishBatch(op: Op): void {
+    for (const one of op.whole) this.#copied.push(one);
+    for (let i = 1; i < op.whole.length; i += 2) this.#copiedBlocks += op.whole[i]!;
+    this.end(op);
   }
 
   #finish(): void {
-    if (this.#context.bitmap.count > 0) {
+    const { bitmap } = this.context;
+    if (bitmap.count > 0) {
       // A flush that began before this session found the peer wanting, and set bits behind.
       this.#cursor = 0;
-      this.#total = this.#done + this.#context.bitmap.count;
+      this.total = this.done + bitmap.count;
       this.pump();
       return;
     }
-    this.#active = false;
-    this.#context.changed = true;
+    this.halt();
+    this.context.changed = true;
     this.#host.resynced();
   }
 }

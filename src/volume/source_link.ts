@@ -11,12 +11,12 @@
 import type { ActivityLog } from "./activity_log.ts";
 import { PEER, type VolumeContext } from "./context.ts";
 import type { FlushPath } from "./flush_path.ts";
-import { trackedFrom } from "./generations.ts";
 import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
+import { Meeting, type Welcome } from "./meeting.ts";
 import { type MemberLink, Membership } from "./membership.ts";
-import { sendOperation } from "./operation_frames.ts";
+import { sendBlocks, sendOperation } from "./operation_frames.ts";
 import type { Resync } from "./resync.ts";
-import { decideSync, type SyncDecision } from "./sync_decision.ts";
+import type { SyncDecision } from "./sync_decision.ts";
 import { type ConnectionState, type ControlMessage, FrameKind } from "./types.ts";
 import type { Replication, WritePath } from "./write_path.ts";
 
@@ -29,8 +29,6 @@ const REDIAL_REFUSED = 10_000;
 const PING_PART = 4;
 /** Unanswered frames are looked for so many times in a timeout: each look goes through the table. */
 const WATCH_PART = 16;
-
-type Welcome = Extract<ControlMessage, { type: "WELCOME" }>;
 
 const enum LinkState {
   Down,
@@ -61,11 +59,7 @@ export class SourceLink implements Replication, MemberLink {
   #state: LinkState = LinkState.Down;
   #session = 0;
   #sessions = 0;
-  #peerId = "";
-  /** Storage in which the peer answered the writes of this run; null: it has answered none. */
-  #peerStorage: string | null = null;
-  #welcome: Welcome | null = null;
-  #announcedInconsistent = false;
+  readonly #meeting: Meeting;
   #redialAt = 0;
   #redialWait = REDIAL_FIRST;
   #downSince = 0;
@@ -83,6 +77,7 @@ export class SourceLink implements Replication, MemberLink {
     this.#table = table;
     this.#sessions = context.init.sessionSeed;
     this.#membership = new Membership(context, table, this);
+    this.#meeting = new Meeting(context, this);
   }
 
   /** Called once, before anything else. */
@@ -107,7 +102,7 @@ export class SourceLink implements Replication, MemberLink {
   }
 
   get peerId(): string {
-    return this.#peerId;
+    return this.#meeting.peerId;
   }
 
   get syncing(): boolean {
@@ -124,10 +119,10 @@ export class SourceLink implements Replication, MemberLink {
   /** Disk state of the replica, as far as it is known. */
   get peerDisk(): string {
     if (this.#state !== LinkState.Up) return "DUnknown";
-    if (this.#context.upToDate.includes(this.#peerId)) {
+    if (this.#context.upToDate.includes(this.peerId)) {
       return this.#membership.peerUnclean ? "Consistent" : "UpToDate";
     }
-    return this.#announcedInconsistent ? "Inconsistent" : "Outdated";
+    return this.#meeting.peerInconsistent ? "Inconsistent" : "Outdated";
   }
 
   get #get(): SourceParts {
@@ -137,8 +132,7 @@ export class SourceLink implements Replication, MemberLink {
 
   /** This replica is Primary of a new epoch: dial. */
   begin(): void {
-    this.#peerId = "";
-    this.#peerStorage = null;
+    this.#meeting.begin();
     this.#standAlone = null;
     this.#refused = "";
     this.#downSince = this.#context.now;
@@ -201,17 +195,20 @@ export class SourceLink implements Replication, MemberLink {
     if (!("session" in message) || message.session !== this.#session) return;
     switch (message.type) {
       case "WELCOME":
-        if (this.#state === LinkState.Greeting) this.#welcomed(message);
+        if (this.#state === LinkState.Greeting && this.#meeting.welcomed(message)) {
+          this.#state = LinkState.Learning;
+          this.#membership.welcomed(message.generations.current, message.unclean);
+        }
         break;
       case "DIRTY":
-        if (this.#state === LinkState.Learning) this.#learn(message.runs, message.last);
+        if (this.#state === LinkState.Learning) this.#meeting.learn(message.runs, message.last);
         break;
       case "SYNCREADY":
         if (this.#state === LinkState.Preparing) this.#ready();
         break;
       case "JOINED":
         if (this.#state === LinkState.Up && this.#membership.joined(message.epoch)) {
-          this.#announcedInconsistent = false;
+          this.#meeting.joined();
           this.progressAll();
         }
         break;
@@ -220,18 +217,24 @@ export class SourceLink implements Replication, MemberLink {
   }
 
   /** An answer to a data frame. */
-  frame(kind: FrameKind, session: number, seq: number): void {
+  frame(kind: FrameKind, session: number, seq: number, head: Uint8Array): void {
     if (session !== this.#session || this.#state !== LinkState.Up) return;
     this.#heardAt = this.#context.now;
     const op = this.#table.bySeq(seq);
-    if (op === null || op.peer !== PeerState.Sent || kind !== answerTo(op)) {
-      this.#drop(`an answer (kind ${kind}) to nothing that was asked`);
-      return;
+    if (op === null || op.peer !== PeerState.Sent || !this.#answered(op, kind, head)) {
+      this.drop(`an answer (kind ${kind}) to nothing that was asked`);
     }
+  }
+
+  /** False if this is no answer to what was asked. */
+  #answered(op: Op, kind: FrameKind, head: Uint8Array): boolean {
     const { writes, flushes, resync } = this.#get;
-    if (op.kind === OpKind.Resync || op.kind === OpKind.Checkpoint) resync.answered(op);
+    if (op.kind === OpKind.Resync) return resync.answered(op, kind, head);
+    if (kind !== (op.writes ? FrameKind.Wrote : FrameKind.Flushed)) return false;
+    if (op.kind === OpKind.Checkpoint) resync.checkpointed(op);
     else if (op.writes) writes.answered(op);
     else flushes.answered(op);
+    return true;
   }
 
   /** See Replication. */
@@ -240,9 +243,15 @@ export class SourceLink implements Replication, MemberLink {
     this.#spokeAt = this.#context.now;
   }
 
+  /** See WalkHost. */
+  sendFrame(op: Op, kind: FrameKind, flags: number, head: Uint8Array): void {
+    sendBlocks(this.#context, this.#table, op, this.#session, kind, flags, head);
+    this.#spokeAt = this.#context.now;
+  }
+
   /** The resync has copied everything. */
   resynced(): void {
-    this.#context.note("info", "resync-done", "the resync is finished", this.#known());
+    this.#context.note("info", "resync-done", "the resync is finished", this.known());
     this.#membership.join();
     this.progressAll();
   }
@@ -260,7 +269,7 @@ export class SourceLink implements Replication, MemberLink {
       const hope = this.#standAlone === null || this.#refused !== "";
       if (hope && now >= this.#redialAt) this.#dial();
     } else if (now - this.#heardAt > init.timeout) {
-      this.#drop(`nothing was heard for ${init.timeout} ms`);
+      this.drop(`nothing was heard for ${init.timeout} ms`);
     } else if (this.#state !== LinkState.Dialing) {
       if (now - this.#spokeAt > init.timeout / PING_PART) {
         this.#spokeAt = now;
@@ -268,6 +277,7 @@ export class SourceLink implements Replication, MemberLink {
       }
       if (this.#state === LinkState.Up) this.#watch();
     }
+    this.#get.resync.tick();
     this.#membership.tick();
   }
 
@@ -283,18 +293,36 @@ export class SourceLink implements Replication, MemberLink {
     return this.#sessions;
   }
 
+  /** See MeetingHost. */
+  agreed(): void {
+    this.#standAlone = null;
+    this.#refused = "";
+    this.#state = LinkState.Preparing;
+  }
+
+  /** See MeetingHost. */
+  spill(): void {
+    this.#get.log.spillAll();
+  }
+
+  /** See MeetingHost. */
+  isPreparing(session: number): boolean {
+    return this.#session === session && this.#state === LinkState.Preparing;
+  }
+
   /** Sends a control frame. */
   say(message: ControlMessage): void {
     this.#spokeAt = this.#context.now;
     this.#context.io.sendControl(PEER, message);
   }
 
-  #known(): Record<string, string | number | boolean> {
+  /** Whose session it is, for the journal. */
+  known(): Record<string, string | number | boolean> {
     return { peer: this.#context.init.peers[PEER]!, session: this.#session };
   }
 
   /** Ends the connection from here. */
-  #drop(why: string): void {
+  drop(why: string): void {
     this.#context.io.hangUp(PEER);
     this.#lost(why);
   }
@@ -309,7 +337,7 @@ export class SourceLink implements Replication, MemberLink {
     if (!wasUp) return;
     this.#downSince = context.now;
     context.changed = true;
-    context.note("warning", "session-lost", `the replication link is lost: ${why}`, this.#known());
+    context.note("warning", "session-lost", `the replication link is lost: ${why}`, this.known());
     this.#membership.lost();
     const { writes, flushes, resync } = this.#get;
     resync.stop();
@@ -329,128 +357,36 @@ export class SourceLink implements Replication, MemberLink {
   }
 
   #declined(why: string, epoch: number): void {
-    const known = { ...this.#known(), epoch, own: this.#context.epoch };
+    const known = { ...this.known(), epoch, own: this.#context.epoch };
     this.#context.note("warning", "declined", `the replica declined: ${why}`, known);
     if (epoch > this.#context.epoch) this.#standAlone = why;
-    this.#drop(why);
+    this.drop(why);
   }
 
   /** Nobody's data are thrown away unasked. Tried again now and then, told once. */
-  #refuse(welcome: Welcome, { verdict, reason }: SyncDecision, text: string): void {
+  refuse(welcome: Welcome, { verdict, reason }: SyncDecision, text: string): void {
     const { init, now } = this.#context;
     const told = this.#refused;
     this.#refused = `${welcome.replicaId} ${welcome.generations.current}`;
     if (this.#refused !== told) {
       const mend = `to give up what ${init.peers[PEER]!} holds, stop its agent, then there: ` +
         `bascule volume create --force ${init.name}`;
-      this.#context.note("error", verdict, `${text}: no replication; ${mend}`, this.#known());
+      this.#context.note("error", verdict, `${text}: no replication; ${mend}`, this.known());
     }
     this.#standAlone = reason;
-    this.#drop(reason);
+    this.drop(reason);
     this.#redialAt = now + REDIAL_REFUSED;
-  }
-
-  #welcomed(welcome: Welcome): void {
-    const context = this.#context;
-    if (welcome.epoch !== context.epoch || welcome.replicaId === context.replicaId) {
-      this.#drop("its WELCOME does not fit this Primary");
-      return;
-    }
-    this.#welcome = welcome;
-    this.#peerId = welcome.replicaId;
-    this.#announcedInconsistent = welcome.inconsistent;
-    this.#state = LinkState.Learning;
-    this.#membership.welcomed(welcome.generations.current, welcome.unclean);
-  }
-
-  #learn(runs: readonly number[], last: boolean): void {
-    const { bitmap, layout } = this.#context;
-    for (let i = 0; i < runs.length; i += 2) {
-      const first = runs[i]!;
-      const blocks = runs[i + 1]!;
-      if (first + blocks > layout.blocks) {
-        this.#drop("its dirty blocks lie outside the volume");
-        return;
-      }
-      bitmap.set(first, blocks);
-    }
-    if (last) this.#decide();
-  }
-
-  #decide(): void {
-    const context = this.#context;
-    const welcome = this.#welcome!;
-    const { superblock, bitmap, layout } = context;
-    if (this.#peerStorage !== null && this.#peerStorage !== welcome.storage) {
-      // It may have lost what it answered and was not asked to flush: the log names all of that.
-      this.#get.log.spillAll();
-    }
-    this.#peerStorage = welcome.storage;
-    const own = superblock.value;
-    const boundTo = own.peers[PEER] ?? "";
-    const decision = decideSync(
-      {
-        generations: own.generations,
-        dirtyBlocks: bitmap.count,
-        inconsistent: own.inconsistent,
-        blank: own.blank !== "no",
-      },
-      {
-        generations: welcome.generations,
-        dirtyBlocks: welcome.dirtyBlocks,
-        inconsistent: welcome.inconsistent,
-        blank: welcome.blank,
-      },
-      boundTo === "" || boundTo === welcome.replicaId,
-    );
-    const known = { ...this.#known(), verdict: decision.verdict, dirtyBlocks: bitmap.count };
-    const text = `meeting replica ${welcome.replicaId}: ${decision.verdict}, ${decision.reason}`;
-    if (decision.verdict === "split-brain" || decision.verdict === "unrelated") {
-      return this.#refuse(welcome, decision, text);
-    }
-    this.#standAlone = null;
-    this.#refused = "";
-    context.note("info", "sync-decision", text, known);
-    if (decision.verdict === "full") bitmap.set(0, layout.blocks);
-    const session = this.#session;
-    this.#state = LinkState.Preparing;
-    context.bitmapWriter.flush(() => {
-      if (this.#session !== session || this.#state !== LinkState.Preparing) return;
-      const generations = decision.verdict === "full"
-        ? trackedFrom(superblock.value.generations, welcome.generations.current)
-        : superblock.value.generations;
-      const peers = [welcome.replicaId, ...superblock.value.peers.slice(1)];
-      if (boundTo === welcome.replicaId && generations === superblock.value.generations) {
-        this.#sync();
-        return;
-      }
-      superblock.update({ generations, peers }, () => {
-        if (this.#session === session && this.#state === LinkState.Preparing) this.#sync();
-      });
-    });
-  }
-
-  #sync(): void {
-    const { bitmap, upToDate, joining } = this.#context;
-    const member = upToDate.includes(this.#peerId) || joining === this.#peerId;
-    const inconsistent = !member && (bitmap.count > 0 || this.#announcedInconsistent);
-    this.#announcedInconsistent = inconsistent;
-    this.say({ type: "SYNC", session: this.#session, inconsistent, blocks: bitmap.count });
   }
 
   #ready(): void {
     const context = this.#context;
-    const member = context.upToDate.includes(this.#peerId) || context.joining === this.#peerId;
-    if (!member && context.bitmap.count > 0 && !this.#announcedInconsistent) {
-      // Bits were set meanwhile: the target must know that it is a mixture before it becomes one.
-      this.#sync();
-      return;
-    }
+    // Bits were set meanwhile: the target must know that it is a mixture before it becomes one.
+    if (this.#meeting.mustSyncAgain) return this.#meeting.sync();
     this.#state = LinkState.Up;
     this.#redialWait = REDIAL_FIRST;
     context.changed = true;
     context.note("info", "connected", "the replication link is up", {
-      ...this.#known(),
+      ...this.known(),
       dirtyBlocks: context.bitmap.count,
     });
     this.#resend();
@@ -482,16 +418,19 @@ export class SourceLink implements Replication, MemberLink {
 
   /** A frame that is not answered in time means that the replica's disk or the link hangs. */
   #watch(): void {
+    const { stalledFor } = this.#get.resync;
+    if (stalledFor > this.#context.init.resync.stall) {
+      const known = { ...this.known(), dirtyBlocks: this.#context.bitmap.count };
+      const seconds = Math.round(stalledFor / 1000);
+      const text = `the resync made no progress for ${seconds} s: it begins anew from the bitmap`;
+      this.#context.note("warning", "resync-stalled", text, known);
+      this.drop("the resync made no progress");
+      return;
+    }
     const { now, init: { timeout } } = this.#context;
     if (now < this.#watchAt) return;
     this.#watchAt = now + timeout / WATCH_PART;
     if (!this.#table.unansweredBefore(now - timeout)) return;
-    this.#drop(`a frame was not answered for ${timeout} ms`);
+    this.drop(`a frame was not answered for ${timeout} ms`);
   }
-}
-
-/** Kind of the answer to an operation's frames. */
-function answerTo(op: Op): FrameKind {
-  if (op.writes) return FrameKind.Wrote;
-  return op.kind === OpKind.Resync ? FrameKind.Resynced : FrameKind.Flushed;
 }

@@ -11,6 +11,8 @@ export const enum TagKind {
   Received = 1,
   /** A callback: metadata and the rare flushes of a change of role. */
   Callback = 2,
+  /** Checksums that a replica compares (comparer.ts). */
+  Compared = 3,
 }
 
 /** Bits of the kind. */

@@ -6,41 +6,15 @@
  * those submitted, and made the epoch durable: nothing old can reach the disk any more.
  */
 
-import { EOPNOTSUPP, PEER, type VolumeContext } from "./context.ts";
-import { MAX_DIRTY_NUMBERS } from "../wire/replication.ts";
-import { makeTag, TagKind } from "./tags.ts";
-import { type BufferHandle, type ControlMessage, FrameKind } from "./types.ts";
-
-/** Frames of a session that may be under way at once; a Primary keeps far below it. */
-const RECEIVED_MAX = 65_536;
+import { PEER, type VolumeContext } from "./context.ts";
+import { Comparer } from "./comparer.ts";
+import { BLOCK_BYTES } from "./metadata/layout.ts";
+import { ReceivedFrames, withinVolume } from "./received_frames.ts";
+import { decodeSums } from "../wire/block_frames.ts";
+import { FLAG_COMPARE, FLAG_FUA, MAX_DIRTY_NUMBERS } from "../wire/replication.ts";
+import { type BufferHandle, type ControlMessage, FrameKind, type WalkProgress } from "./types.ts";
 
 type Hello = Extract<ControlMessage, { type: "HELLO" }>;
-
-/** A frame that is being carried out. */
-class Received {
-  readonly index: number;
-  link = 0;
-  session = 0;
-  seq = 0;
-  kind = FrameKind.Write;
-  offset = 0;
-  length = 0;
-  buffer: BufferHandle = -1;
-  fua = false;
-  flushing = false;
-  ordinal = 0;
-
-  constructor(index: number) {
-    this.index = index;
-  }
-}
-
-/** Runs once every frame with a lower ordinal has been carried out. */
-interface Barrier {
-  readonly ordinal: number;
-  left: number;
-  readonly then: () => void;
-}
 
 /** What the link needs of the replica's role. */
 export interface TargetHost {
@@ -52,8 +26,7 @@ export interface TargetHost {
 export class TargetLink {
   readonly #context: VolumeContext;
   readonly #host: TargetHost;
-  readonly #received: Received[] = [];
-  readonly #free: number[] = [];
+  readonly #frames: ReceivedFrames;
   /** Counts connections: what was begun for an earlier one ends in silence. */
   #link = 0;
   #connected = false;
@@ -62,16 +35,24 @@ export class TargetLink {
   /** WELCOME and DIRTY are sent: data frames may come after SYNC. */
   #open = false;
   #ready = false;
-  #ordinal = 0;
-  #underWay = 0;
-  #barriers: Barrier[] = [];
   #syncing = false;
+  /** Blocks of the resync, in all and done. */
+  #total = 0;
+  #done = 0;
   #heardAt = 0;
+  readonly #comparer: Comparer;
 
   /** For the one peer of this volume. */
   constructor(context: VolumeContext, host: TargetHost) {
     this.#context = context;
     this.#host = host;
+    this.#comparer = new Comparer(context, this);
+    this.#frames = new ReceivedFrames(context, this);
+  }
+
+  /** Counts connections. */
+  get link(): number {
+    return this.#link;
   }
 
   /** Whether a Primary's session is open. */
@@ -82,6 +63,15 @@ export class TargetLink {
   /** Whether this replica is being resynced. */
   get syncing(): boolean {
     return this.#syncing;
+  }
+
+  /** How far the resync of this replica is. */
+  get progress(): WalkProgress {
+    return {
+      doneBytes: Math.min(this.#done, this.#total) * BLOCK_BYTES,
+      totalBytes: this.#total * BLOCK_BYTES,
+      bytesPerSecond: Math.round(this.#context.pace.rate),
+    };
   }
 
   /** A connection of the peer came in; HELLO follows. */
@@ -144,9 +134,10 @@ export class TargetLink {
     offset: number,
     length: number,
     buffer: BufferHandle,
-    fua: boolean,
+    flags: number,
+    head: Uint8Array,
   ): void {
-    const { io, layout, failure } = this.#context;
+    const { io, failure } = this.#context;
     if (session !== this.#session || !this.#ready || failure !== null) {
       if (buffer >= 0) io.release(buffer);
       return;
@@ -156,68 +147,58 @@ export class TargetLink {
       this.#flush(seq);
       return;
     }
-    const data = kind === FrameKind.Write || kind === FrameKind.Resync;
-    const ranged = data || kind === FrameKind.Trim || kind === FrameKind.Zero ||
-      kind === FrameKind.ZeroAllocated;
-    if (
-      !ranged || length <= 0 || offset + length > layout.size || data !== (buffer >= 0) ||
-      this.#underWay >= RECEIVED_MAX
-    ) {
-      if (buffer >= 0) io.release(buffer);
-      this.#refuse(`a frame of kind ${kind} for ${length} bytes at ${offset}`);
+    if (kind === FrameKind.Sums) {
+      this.#compare(seq, offset, length, flags, head);
       return;
     }
-    const received = this.#take();
-    received.link = this.#link;
-    received.session = session;
-    received.seq = seq;
-    received.kind = kind;
-    received.offset = offset;
-    received.length = length;
-    received.buffer = buffer;
-    received.fua = fua;
-    received.flushing = false;
-    received.ordinal = ++this.#ordinal;
-    this.#underWay++;
-    const tag = makeTag(TagKind.Received, received.index);
-    this.#context.dataIoBegan();
-    if (data) io.write(tag, offset, length, buffer, 0, fua);
-    else if (kind === FrameKind.Trim) io.discard(tag, offset, length);
-    else io.zero(tag, offset, length, kind === FrameKind.ZeroAllocated);
+    if (!this.#frames.take(kind, seq, offset, length, buffer, (flags & FLAG_FUA) !== 0, head)) {
+      if (buffer >= 0) io.release(buffer);
+      this.#refuse(`a frame of kind ${kind} for ${length} bytes at ${offset}`);
+    }
+  }
+
+  /** I/O of a comparison ended. */
+  compared(index: number, errno: number): void {
+    this.#comparer.done(index, errno);
+  }
+
+  /** A buffer may be had. */
+  bufferFree(): void {
+    this.#comparer.bufferFree();
+  }
+
+  /** See ComparerHost. */
+  differs(seq: number, offset: number, length: number, head: Uint8Array, equal: number): void {
+    const { io } = this.#context;
+    this.#progress(equal);
+    io.sendData(PEER, FrameKind.Differs, this.#session, seq, offset, length, -1, 0, 0, head);
+  }
+
+  #compare(seq: number, offset: number, length: number, flags: number, head: Uint8Array): void {
+    const decoded = decodeSums(head, offset, length);
+    if (decoded === null || !withinVolume(decoded.runs, this.#context.layout)) {
+      this.#refuse(`checksums for ${length} bytes at ${offset} that make no sense`);
+      return;
+    }
+    this.#comparer.compare(seq, decoded.runs, decoded.sums, (flags & FLAG_COMPARE) !== 0);
+  }
+
+  #progress(blocks: number): void {
+    this.#done += blocks;
+    this.#context.pace.done(blocks * BLOCK_BYTES);
   }
 
   /** The I/O of a received frame ended. */
   done(index: number, errno: number): void {
-    const received = this.#received[index]!;
-    const { io } = this.#context;
-    const tag = makeTag(TagKind.Received, index);
-    if (errno === EOPNOTSUPP && received.kind === FrameKind.Trim && !received.flushing) {
-      this.#context.dataIoBegan();
-      io.zero(tag, received.offset, received.length, false);
-      return;
-    }
-    if (errno === 0 && received.fua && received.buffer < 0 && !received.flushing) {
-      received.flushing = true;
-      this.#context.dataIoBegan();
-      io.flush(tag);
-      return;
-    }
-    if (received.buffer >= 0) io.release(received.buffer);
-    received.buffer = -1;
-    const present = received.link === this.#link;
-    this.#free.push(index);
-    if (errno !== 0) {
-      this.#context.fail(
-        `writing ${received.length} bytes at ${received.offset} for the Primary failed`,
-        errno,
-      );
-      return;
-    }
-    if (!present) return;
-    this.#underWay--;
-    const answer = received.kind === FrameKind.Resync ? FrameKind.Resynced : FrameKind.Wrote;
-    io.sendData(PEER, answer, received.session, received.seq, 0, 0, -1, 0, 0);
-    this.#pass(received.ordinal);
+    this.#frames.done(index, errno);
+  }
+
+  /** See ReceivedHost. */
+  carriedOut(kind: FrameKind, seq: number, length: number): void {
+    const resynced = kind === FrameKind.Resync;
+    if (resynced) this.#progress(length / BLOCK_BYTES);
+    const answer = resynced ? FrameKind.Resynced : FrameKind.Wrote;
+    this.#context.io.sendData(PEER, answer, this.#session, seq, 0, 0, -1, 0, 0);
   }
 
   #reset(): void {
@@ -227,17 +208,8 @@ export class TargetLink {
     this.#open = false;
     this.#ready = false;
     this.#syncing = false;
-    this.#underWay = 0;
-    this.#barriers = [];
+    this.#frames.forget();
     this.#context.changed = true;
-  }
-
-  #take(): Received {
-    const index = this.#free.pop();
-    if (index !== undefined) return this.#received[index]!;
-    const received = new Received(this.#received.length);
-    this.#received.push(received);
-    return received;
   }
 
   #say(message: ControlMessage): void {
@@ -299,8 +271,7 @@ export class TargetLink {
       this.#session = 0;
       this.#open = false;
       this.#ready = false;
-      this.#barriers = [];
-      this.#underWay = 0;
+      this.#frames.forget();
       const connection = ++this.#link;
       this.#host.yieldRole(`a Primary of epoch ${hello.epoch} said HELLO`, () => {
         context.whenDrained(() => {
@@ -367,6 +338,9 @@ export class TargetLink {
       if (link !== this.#link) return;
       this.#ready = true;
       this.#syncing = blocks > 0;
+      this.#total = blocks;
+      this.#done = 0;
+      context.pace.begin(context.now);
       context.changed = true;
       this.#say({ type: "SYNCREADY", session });
     };
@@ -386,7 +360,7 @@ export class TargetLink {
     if (message.epoch !== context.superblock.value.epoch) return;
     const session = this.#session;
     const link = this.#link;
-    this.#barrier(() =>
+    this.#frames.barrier(() =>
       context.flushDisk(() => {
         if (link !== this.#link) return;
         context.superblock.update({
@@ -416,30 +390,11 @@ export class TargetLink {
   #flush(seq: number): void {
     const session = this.#session;
     const link = this.#link;
-    this.#barrier(() => {
+    this.#frames.barrier(() => {
       this.#context.flushDisk(() => {
         if (link !== this.#link) return;
         this.#context.io.sendData(PEER, FrameKind.Flushed, session, seq, 0, 0, -1, 0, 0);
       });
     });
-  }
-
-  /** Calls back when all that was received so far in this session has reached the disk. */
-  #barrier(then: () => void): void {
-    if (this.#underWay === 0) then();
-    else this.#barriers.push({ ordinal: this.#ordinal, left: this.#underWay, then });
-  }
-
-  #pass(ordinal: number): void {
-    if (this.#barriers.length === 0) return;
-    const passed: Barrier[] = [];
-    for (const barrier of this.#barriers) {
-      if (ordinal > barrier.ordinal) continue;
-      barrier.left--;
-      if (barrier.left === 0) passed.push(barrier);
-    }
-    if (passed.length === 0) return;
-    this.#barriers = this.#barriers.filter((one) => one.left > 0);
-    for (const barrier of passed) barrier.then();
   }
 }

@@ -11,7 +11,8 @@
  */
 
 import type { Note, ReplicaReport, VolumeRecord } from "../cluster/types.ts";
-import type { ReplicationProtocol } from "../config/types.ts";
+import type { ReplicationProtocol, ResyncSettings } from "../config/types.ts";
+import type { BlockSums } from "../wire/block_frames.ts";
 
 /** Index of a buffer of the data plane; -1 for none. */
 export type BufferHandle = number;
@@ -39,6 +40,10 @@ export const enum FrameKind {
   Trim = 7,
   Zero = 8,
   ZeroAllocated = 9,
+  /** Checksums of the source's blocks. */
+  Sums = 10,
+  /** Answer to SUMS: which of the blocks differ. */
+  Differs = 11,
 }
 
 /** Connection states, in DRBD's words. */
@@ -156,7 +161,7 @@ export interface VolumeIo {
   dial(peer: number): void;
   /** Close the connection; no frame of it is delivered afterwards. No `disconnected` follows. */
   hangUp(peer: number): void;
-  /** FIFO with `sendControl`. `seq` and `aux` are echoed or free by kind. */
+  /** FIFO with `sendControl`. `head` precedes the data of frames about scattered blocks. */
   sendData(
     peer: number,
     kind: FrameKind,
@@ -167,9 +172,17 @@ export interface VolumeIo {
     buffer: BufferHandle,
     bufferOffset: number,
     flags: number,
+    head?: Uint8Array,
   ): void;
   /** A control frame; FIFO with `sendData`. */
   sendControl(peer: number, message: ControlMessage): void;
+
+  /** Sums of the first `blocks` blocks of a buffer. */
+  sums(buffer: BufferHandle, blocks: number): BlockSums;
+  /** SHA-256 of the blocks of a buffer for which `picks` is 1, one after the other. */
+  digest(buffer: BufferHandle, picks: Uint8Array): Uint8Array;
+  /** Moves the blocks for which `picks` is 1 to the front of the buffer, in order. */
+  gather(buffer: BufferHandle, picks: Uint8Array): void;
 
   /** A buffer for resync; -1 when none is free now: `bufferFree()` follows. */
   acquire(length: number): BufferHandle;
@@ -201,8 +214,16 @@ export interface PeerReport {
   readonly connection: ConnectionState;
   readonly disk: string;
   readonly outOfSyncBytes: number;
-  /** During a resync: bytes of it done and in all. */
-  readonly resync?: { readonly doneBytes: number; readonly totalBytes: number };
+  /** During a resync. */
+  readonly resync?: WalkProgress;
+}
+
+/** How far a resync or a verify is. */
+export interface WalkProgress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+  /** Over the last second or so. */
+  readonly bytesPerSecond: number;
 }
 
 /** What a Primary's volume asks of the cluster. */
@@ -257,6 +278,7 @@ export interface VolumeInit {
   readonly protocol: ReplicationProtocol;
   readonly soleBoot: boolean;
   readonly timeout: number;
+  readonly resync: ResyncSettings;
   /** Other replicas' nodes; `peer` arguments are indexes into this list. */
   readonly peers: readonly string[];
   /** Linux boot id, to tell an agent's restart from a boot. */

@@ -23,7 +23,7 @@
  * @module
  */
 
-import { FLAG_FUA } from "../wire/replication.ts";
+import { NO_HEAD } from "../wire/replication.ts";
 import { ActivityLog } from "./activity_log.ts";
 import { PEER, VolumeContext } from "./context.ts";
 import { dirtyExtents } from "./dirty_extents.ts";
@@ -87,6 +87,7 @@ export interface Volume {
     length: number,
     buffer: BufferHandle,
     flags: number,
+    head?: Uint8Array,
   ): void;
   /** A control frame of this peer, checked by `decodeControl`. */
   control(peer: number, message: ControlMessage): void;
@@ -167,7 +168,8 @@ class VolumeMachine implements Volume {
     this.#reads = new ReadPath(context, this.#requests);
     this.#writes = new WritePath(context, log, this.#requests, this.#source);
     this.#flushes = new FlushPath(context, table, log, this.#requests, this.#source);
-    this.#resync = new Resync(context, table, {
+    this.#resync = new Resync(context, table, context.pace, {
+      sendFrame: (op, kind, flags, head) => this.#source.sendFrame(op, kind, flags, head),
       send: (op) => this.#source.send(op),
       resynced: () => this.#source.resynced(),
       unblocked: (op) => this.#requests.unblocked(op),
@@ -219,6 +221,10 @@ class VolumeMachine implements Volume {
         this.#target.done(index, errno);
         this.#context.dataIoEnded();
         break;
+      case TagKind.Compared:
+        this.#target.compared(index, errno);
+        this.#context.dataIoEnded();
+        break;
       case TagKind.Callback:
         this.#context.callbacks.done(index, errno);
     }
@@ -227,6 +233,7 @@ class VolumeMachine implements Volume {
 
   bufferFree(): void {
     this.#resync.bufferFree();
+    this.#target.bufferFree();
   }
 
   connected(peer: number): void {
@@ -259,11 +266,12 @@ class VolumeMachine implements Volume {
     length: number,
     buffer: BufferHandle,
     flags: number,
+    head: Uint8Array = NO_HEAD,
   ): void {
     this.#check(peer);
     const answer = kind === FrameKind.Wrote || kind === FrameKind.Flushed ||
-      kind === FrameKind.Resynced;
-    if (answer) this.#source.frame(kind, session, seq);
+      kind === FrameKind.Resynced || kind === FrameKind.Differs;
+    if (answer) this.#source.frame(kind, session, seq, head);
     else {
       this.#target.frame(
         kind,
@@ -272,7 +280,8 @@ class VolumeMachine implements Volume {
         offset,
         length,
         buffer,
-        (flags & FLAG_FUA) !== 0,
+        flags,
+        head,
       );
     }
     this.#tell();
@@ -311,10 +320,11 @@ class VolumeMachine implements Volume {
     const context = this.#context;
     if (now > context.now) context.now = now;
     this.#requests.review();
+    context.pace.tick(context.now, this.#resync.underWay);
     if (context.role === "Primary" && context.hasPeer) this.#source.tick();
     this.#target.tick();
     const dirty = context.bitmap.count;
-    const progressed = this.#resync.active || dirty !== this.#reportedDirty;
+    const progressed = this.#resync.active || this.#target.syncing || dirty !== this.#reportedDirty;
     if (progressed && now - this.#reportedAt >= PROGRESS_INTERVAL) context.changed = true;
     this.#tell();
   }

@@ -8,12 +8,13 @@
  *  0     4   magic "BSRP"
  *  4     1   protocol version, 1
  *  5     1   kind: 0 control, else a FrameKind
- *  6     2   flags: 1 = FUA; others must be 0
+ *  6     2   flags: 1 = FUA, 2 = only compare (SUMS); others must be 0
  *  8     4   session, minted by the Primary's HELLO
  * 12     4   seq: chosen by the asking side, echoed in the answer
  * 16     8   offset in the volume, bytes, at most 2^53 - 1
  * 24     4   length of the range, bytes
- * 28     4   payload bytes: as length for WRITE and RESYNC, JSON bytes for control, else 0
+ * 28     4   payload bytes: as length for WRITE, JSON bytes for control; for RESYNC, SUMS and DIFFERS
+ *            a head (block_frames.ts), for RESYNC followed by `length` bytes of data; else 0
  * 32     4   CRC-32 of the payload, 0 without payload
  * 36    24   zero
  * 60     4   CRC-32 of bytes 0..59
@@ -25,6 +26,7 @@
 
 import { crc32 } from "node:zlib";
 import { type ControlMessage, FrameKind } from "../volume/types.ts";
+import { MAX_BATCH_BLOCKS, MAX_HEAD_BYTES } from "./block_frames.ts";
 import {
   count,
   flag,
@@ -54,6 +56,11 @@ export const MAX_CONTROL_PAYLOAD = 64 * 1024;
 export const MAX_DIRTY_NUMBERS = 4096;
 /** Header flag: stable on the medium before it is answered. */
 export const FLAG_FUA = 1;
+/** Header flag of SUMS: nothing is to be changed, it is a verify. */
+export const FLAG_COMPARE = 2;
+
+/** Of frames without one. */
+export const NO_HEAD: Uint8Array = new Uint8Array(0);
 
 const MAGIC = 0x42535250;
 const HIGH = 0x1_0000_0000;
@@ -89,15 +96,25 @@ export function carriesData(kind: number): boolean {
   return kind === FrameKind.Write || kind === FrameKind.Resync;
 }
 
-/** Whether frames of this kind name a range of the volume. */
-export function namesRange(kind: number): boolean {
-  return kind === FrameKind.Write || kind === FrameKind.Resync || kind === FrameKind.Trim ||
-    kind === FrameKind.Zero || kind === FrameKind.ZeroAllocated;
+/** Whether frames of this kind carry a head before their data. */
+export function carriesHead(kind: number): boolean {
+  return kind === FrameKind.Resync || kind === FrameKind.Sums || kind === FrameKind.Differs;
 }
 
-/** CRC-32 (ISO 3309) of a payload, as the header carries it. */
-export function payloadChecksum(payload: Uint8Array): number {
-  return payload.length === 0 ? 0 : crc32(payload);
+/** Bytes of the payload that are no data: the head of a frame about scattered blocks. */
+export function headBytes({ kind, payload, length }: FrameHeader): number {
+  return carriesHead(kind) ? (carriesData(kind) ? payload - length : payload) : 0;
+}
+
+/** Whether frames of this kind name a range of the volume. */
+export function namesRange(kind: number): boolean {
+  return kind === FrameKind.Write || kind === FrameKind.Trim ||
+    kind === FrameKind.Zero || kind === FrameKind.ZeroAllocated || carriesHead(kind);
+}
+
+/** CRC-32 (ISO 3309) of a payload, as the header carries it; `head` stands before it. */
+export function payloadChecksum(payload: Uint8Array, head: Uint8Array = NO_HEAD): number {
+  return payload.length === 0 && head.length === 0 ? 0 : crc32(payload, crc32(head));
 }
 
 /**
@@ -158,14 +175,22 @@ export function decodeHeader(
     if (view.getUint32(at + i) !== 0) return "flags";
   }
   if (high >= 0x20_0000) return "length";
-  if ((header.flags & ~FLAG_FUA) !== 0) return "flags";
+  const allowed = header.kind === FrameKind.Sums ? FLAG_COMPARE : FLAG_FUA;
+  if ((header.flags & ~allowed) !== 0) return "flags";
   if (header.kind === CONTROL_KIND) {
     return header.payload === 0 || header.payload > MAX_CONTROL_PAYLOAD ||
         header.length !== header.payload
       ? "length"
       : undefined;
   }
-  if (header.kind > FrameKind.ZeroAllocated) return "kind";
+  if (header.kind > FrameKind.Differs) return "kind";
+  if (carriesHead(header.kind)) {
+    const head = headBytes(header);
+    return header.length === 0 || header.length % 4096 !== 0 ||
+        header.length > MAX_BATCH_BLOCKS * 4096 || head <= 0 || head > MAX_HEAD_BYTES
+      ? "length"
+      : undefined;
+  }
   if (carriesData(header.kind)) {
     return header.length === 0 || header.length > MAX_DATA_PAYLOAD ||
         header.payload !== header.length

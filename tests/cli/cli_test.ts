@@ -151,7 +151,7 @@ test("mistakes in usage are one line and exit 2", async () => {
     [["chek"], /^bascule: .*"chek".* Did you mean `check`\? See bascule --help\.\n$/],
     [["check", "--bogus"], /^bascule: .*"--bogus"\..* See bascule --help\.\n$/],
     [["check", "-c"], /^bascule: `-c` requires `FILE`\. See bascule --help\.\n$/],
-    [["config", "push"], /^bascule: .*"push"\. See bascule --help\.\n$/],
+    [["config", "fetch"], /^bascule: .*"fetch".* See bascule --help\.\n$/],
   ];
   for (const [args, expected] of cases) {
     const { code, out, err } = await bascule(...args);

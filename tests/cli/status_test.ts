@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { formatBytes, formatDuration, StatusTable } from "../../src/cli/status_table.ts";
-import type { StatusDocument } from "../../src/status/types.ts";
+import { formatBytes, formatDuration } from "../../src/cli/progress.ts";
+import { statusLines } from "../../src/cli/status_table.ts";
 import { SAMPLE } from "../config/sample.ts";
 import { DOCUMENT, withApi, withDirectory } from "../status/fixtures.ts";
 
@@ -38,7 +38,7 @@ mail   -          stopped  no candidate is online
 VOLUME  ROLE     DISK      CONNECTION  PEER       PEER DISK     OUT OF SYNC
 data    Primary  UpToDate  SyncSource  serveur-b  Inconsistent  3.0 GiB
 
-data: resync to serveur-b [#######-----------------------] 25 %, 1.0 GiB of 4.0 GiB
+data: resync to serveur-b [#######-----------------------] 25 %, 1.0 GiB of 4.0 GiB, 128 MiB/s, 24 s left
 `;
 
 withApi("status shows tables, or the document", async ({ dir }) => {
@@ -103,27 +103,18 @@ withDirectory("without an agent every command says how to start one", async (dir
   }
 });
 
-/** The last line of the table, for a resync that stands at so many bytes. */
-function resyncLine(table: StatusTable, doneBytes: number, now: number): string {
+Deno.test("a resync is a bar with its pace and the time left", () => {
   const [volume] = DOCUMENT.volumes;
   const [peer] = volume!.peers;
-  const document: StatusDocument = {
-    ...DOCUMENT,
-    volumes: [{
-      ...volume!,
-      peers: [{ ...peer!, resync: { doneBytes, totalBytes: 1000 } }],
-    }],
+  const line = (doneBytes: number, bytesPerSecond: number) => {
+    const resync = { doneBytes, totalBytes: 1000, bytesPerSecond };
+    const volumes = [{ ...volume!, peers: [{ ...peer!, resync }] }];
+    return statusLines({ ...DOCUMENT, volumes }).at(-1)!;
   };
-  return table.lines(document, now).at(-1)!;
-}
-
-Deno.test("the time left of a resync follows from its pace, and starts anew with it", () => {
-  const table = new StatusTable();
-  assert.match(resyncLine(table, 100, 5_000), /10 %, 100 B of 1\.0 KiB$/);
-  assert.match(resyncLine(table, 200, 6_000), /20 %, 200 B of 1\.0 KiB, 8 s left$/);
-  assert.match(resyncLine(table, 400, 7_000), /, 4 s left$/);
-  assert.match(resyncLine(table, 50, 8_000), /50 B of 1\.0 KiB$/);
-  assert.match(resyncLine(table, 60, 9_000), /, 1 min 34 s left$/);
+  assert.match(line(100, 0), /\[###-+\] 10 %, 100 B of 1\.0 KiB$/);
+  assert.match(line(200, 100), /20 %, 200 B of 1\.0 KiB, 100 B\/s, 8 s left$/);
+  assert.match(line(60, 10), /, 1 min 34 s left$/);
+  assert.match(line(1000, 10), /\[#+\] 100 %, .* 0 s left$/);
 });
 
 Deno.test("sizes and durations are short", () => {

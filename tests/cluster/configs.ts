@@ -1,5 +1,6 @@
 /** Checked configurations for tests of the core, built by hand. */
 
+import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
 import type {
   Config,
   Failback,
@@ -13,6 +14,8 @@ export const KEEPALIVE = 200;
 export const DEADTIME = 1000;
 
 export interface Shape {
+  /** Default "hash". */
+  readonly hash?: string;
   readonly nodes?: readonly string[];
   /** Names among `nodes`; no candidates. */
   readonly witnesses?: readonly string[];
@@ -55,6 +58,7 @@ export function makeConfig(shape: Shape = {}): Config {
     timeout: 2 * DEADTIME,
     freezeLimit: 60_000,
     alExtents: "auto",
+    resync: DEFAULT_RESYNC,
     replicas: replicaNodes.map((node) => ({
       node,
       disk: "/dev/null",
@@ -89,7 +93,7 @@ export function makeConfig(shape: Shape = {}): Config {
   };
   return {
     file: "test.toml",
-    hash: "hash",
+    hash: shape.hash ?? "hash",
     cluster: {
       name: "test",
       keyFile: "/dev/null",
@@ -111,6 +115,7 @@ export function makeConfig(shape: Shape = {}): Config {
       witness: witnesses.includes(name),
       fence: [{ command: ["/bin/true"], timeout: 1000 }],
       links: [0, 1].map((n) => ({ address: `udp://${name}:${n}`, host: name, port: n })),
+      resyncMax: null,
     })),
     volumes: withVolume ? [volume] : [],
     groups: [

@@ -12,6 +12,7 @@ import type {
   ClusterEvent,
   Frame,
   Note,
+  ProtocolRange,
   VoterLogRecord,
 } from "../../src/cluster/types.ts";
 import { type ClusterView, view } from "../../src/cluster/view.ts";
@@ -44,6 +45,8 @@ export interface NodeSim {
   claimed: Map<string, unknown>;
   commands: Map<number, string | null>;
   shutdownDone: boolean;
+  /** What its configuration file holds. */
+  file: Config;
 }
 
 interface Timer {
@@ -82,6 +85,8 @@ export class World {
   delay: [number, number] = [0.5, 2];
   /** Directed cuts "from>to" or "from>to#link". */
   readonly cuts = new Set<string>();
+  /** Versions of the protocol that a node's next agent speaks; default: what the program does. */
+  readonly speaks = new Map<string, ProtocolRange>();
   /** Frames on the wire, newest last, for replay. */
   readonly recorded: { link: number; to: string; frame: Frame }[] = [];
   readonly #random;
@@ -106,27 +111,22 @@ export class World {
     this.observer = new Observer(options.config);
     options.config.nodes.forEach(({ name }, index) => {
       const swing = options.drift ? (this.random() < 0.5 ? 1.1 : 0.9) : 1;
-      this.nodes.set(name, {
-        name,
-        state: null,
-        shells: null,
-        incarnation: 0,
-        log: [],
-        disk: blankDisk(`replica-${name}`),
-        rate: swing,
-        offset: 1000 + 777 * index,
-        pausedUntil: 0,
-        waiting: [],
-        excusedUntil: 0,
-        run: 0,
-        fuse: -1,
-        voterIds: 0,
-        notes: [],
-        claimed: new Map(),
-        commands: new Map(),
-        shutdownDone: false,
-      });
+      this.nodes.set(name, newNode(name, options.config, index, swing));
     });
+  }
+
+  /** A machine more, with this configuration; not started yet. */
+  addNode(name: string, file: Config): void {
+    this.nodes.set(name, newNode(name, file, this.nodes.size, 1));
+  }
+
+  /** The file is copied to a node, whose running agent can take it over without a restart, or not. */
+  copy(config: Config, names: readonly string[], live = true): void {
+    for (const name of names) {
+      this.node(name).file = config;
+      const runs = this.node(name).state?.pushed.hash === config.hash;
+      this.event(name, { type: "file", found: runs ? null : { config, live } });
+    }
   }
 
   random(): number {
@@ -225,7 +225,8 @@ export class World {
     node.fuse = -1;
     if (node.log.length === 0) node.voterIds += 1;
     node.state = createCluster({
-      config: this.config,
+      config: node.file,
+      ...(this.speaks.has(name) ? { speaks: this.speaks.get(name)! } : {}),
       node: name,
       incarnation: node.incarnation,
       voterId: `voter-${name}-${node.voterIds}`,
@@ -463,4 +464,28 @@ export class World {
 
 function before(a: Timer, b: Timer): boolean {
   return a.at < b.at || (a.at === b.at && a.order < b.order);
+}
+
+function newNode(name: string, file: Config, index: number, rate: number): NodeSim {
+  return {
+    name,
+    file,
+    rate,
+    offset: 1000 + 777 * index,
+    disk: blankDisk(`replica-${name}`),
+    state: null,
+    shells: null,
+    incarnation: 0,
+    log: [],
+    pausedUntil: 0,
+    waiting: [],
+    excusedUntil: 0,
+    run: 0,
+    fuse: -1,
+    voterIds: 0,
+    notes: [],
+    claimed: new Map(),
+    commands: new Map(),
+    shutdownDone: false,
+  };
 }

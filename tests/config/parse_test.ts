@@ -51,6 +51,7 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     timeout: 2000,
     freezeLimit: 60_000,
     alExtents: "auto",
+    resync: { floor: 0.1, rateMax: null, latencyFactor: 2, stall: 10_000 },
     replicas: [
       { node: "a", disk: "/dev/sdc", metaDisk: "internal", host: "192.0.2.1", port: 6942 },
       { node: "b", disk: "/dev/sdc", metaDisk: "internal", host: "192.0.2.2", port: 6942 },

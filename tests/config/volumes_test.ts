@@ -41,6 +41,17 @@ bad("activity log out of range", [['size = "512MiB"', `size = "512MiB"\nal_exten
   "24:14: volumes.logs.al_extents: 7 is not between 67 and 65534",
 ]);
 
+bad("resync settings out of range", [[
+  'size = "512MiB"',
+  `size = "512MiB"\nresync = { floor_percent = 0, latency_factor = 0, rate_max = "100KiB", stall = "1ms", rat_max = 1 }`,
+]], [
+  "24:28: volumes.logs.resync.floor_percent: 0 is not between 1 and 100",
+  "24:48: volumes.logs.resync.latency_factor: 0 is not between 1 and 100",
+  '24:62: volumes.logs.resync.rate_max: 100KiB a second is too little, a resync would take days; the least is "1MiB"',
+  "24:80: volumes.logs.resync.stall: 1ms is too short; the shortest is 1s",
+  '24:87: volumes.logs.resync.rat_max: unknown key; did you mean "rate_max"?',
+]);
+
 bad("export with a relative path", [[
   'size = "512MiB"',
   `size = "512MiB"\nexport = "unix:logs.sock"`,

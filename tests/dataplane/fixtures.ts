@@ -1,8 +1,14 @@
 /** Replicas, Workers and tools for the tests of the data plane; everything is gone after `close`. */
+import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
 import { VolumeWorker } from "../../src/agent/dataplane/handle.ts";
 import type { WorkerReady } from "../../src/agent/dataplane/messages.ts";
 import type { Note } from "../../src/cluster/types.ts";
-import type { Config, ReplicationProtocol, VolumeConfig } from "../../src/config/types.ts";
+import type {
+  Config,
+  ExportConfig,
+  ReplicationProtocol,
+  VolumeConfig,
+} from "../../src/config/types.ts";
 import type { EngineName } from "../../src/os/engine.ts";
 import { formatMetadata } from "../../src/volume/metadata/format.ts";
 import { internalMetadataOffset, metadataSize } from "../../src/volume/metadata/layout.ts";
@@ -30,6 +36,12 @@ export interface ReplicaOptions {
   readonly engine?: EngineName;
   readonly moduleUrl?: string;
   readonly timeout?: number;
+  /** Default `data`. */
+  readonly volume?: string;
+  /** Default: a unix socket in the rig's directory. */
+  readonly export?: ExportConfig;
+  readonly shared?: boolean;
+  readonly freezeLimit?: number;
   /** Leave the disk as it is. */
   readonly keepDisk?: boolean;
   readonly disk?: string;
@@ -57,18 +69,20 @@ export class Replica {
     this.size = options.size ?? 64 * MIB;
     this.disk = options.disk ?? `${directory}/${this.node}.img`;
     this.socket = `${directory}/${this.node}.sock`;
-    if (options.keepDisk !== true) formatReplica(this.disk, this.size);
+    const name = options.volume ?? "data";
+    if (options.keepDisk !== true) formatReplica(this.disk, this.size, randomHex(), name);
     const volume: VolumeConfig = {
-      name: "data",
+      name,
       size: this.size,
       protocol: options.protocol ?? "C",
-      export: { address: `unix:${this.socket}`, path: this.socket },
+      export: options.export ?? { address: `unix:${this.socket}`, path: this.socket },
       afterPowerLoss: "wait",
       soleBoot: false,
       io: options.io ?? "buffered",
       timeout: options.timeout ?? 2000,
-      freezeLimit: 60_000,
+      freezeLimit: options.freezeLimit ?? 60_000,
       alExtents: "auto",
+      resync: DEFAULT_RESYNC,
       replicas: [
         { node: this.node, disk: this.disk, metaDisk: "internal", ...at(options.port ?? 0) },
         ...(options.peers ?? []).map(({ node, port }) => ({
@@ -86,6 +100,7 @@ export class Replica {
       keys: { active: 1, keys: new Map([[1, new Uint8Array(32).fill(options.key ?? 7)]]) },
       bootId: "boot",
       moduleUrl: options.moduleUrl ?? LOCAL_WORKER,
+      shared: options.shared === true,
       ...(options.engine === undefined ? {} : { engine: options.engine }),
     });
     this.worker.onReady = (ready) => this.#heard(() => this.ready = ready);
@@ -192,12 +207,17 @@ export async function withRig(test: (rig: Rig) => Promise<void>): Promise<void> 
 }
 
 /** Makes a sparse file with fresh metadata. */
-export function formatReplica(path: string, size: number, replicaId = randomHex()): void {
+export function formatReplica(
+  path: string,
+  size: number,
+  replicaId = randomHex(),
+  volume = "data",
+): void {
   const file = Deno.openSync(path, { create: true, write: true, truncate: true });
   try {
     file.truncateSync(size + metadataSize(size, "auto"));
     const chunks = formatMetadata({
-      volume: "data",
+      volume,
       size,
       alExtents: "auto",
       replicaId,

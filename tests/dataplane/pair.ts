@@ -1,6 +1,6 @@
 /** Two replicas with real Workers over loopback, and a record that stands in for the cluster. */
 import assert from "node:assert/strict";
-import type { ReplicationProtocol } from "../../src/config/types.ts";
+import type { ExportConfig, ReplicationProtocol } from "../../src/config/types.ts";
 import type { EngineName } from "../../src/os/engine.ts";
 import type { VolumeAsk } from "../../src/volume/types.ts";
 import { MIB, randomHex, Replica, Rig, VOLUME_WORKER } from "./fixtures.ts";
@@ -11,6 +11,9 @@ export interface PairOptions {
   readonly size?: number;
   readonly timeout?: number;
   readonly io?: "direct" | "buffered";
+  readonly freezeLimit?: number;
+  /** Where the Primary, whichever it is, serves the volume. Default: a socket of each one's own. */
+  readonly export?: ExportConfig;
   /** Reach b at this port in place of its own. */
   readonly through?: number;
   /** Where b listens; default: any free port. */
@@ -150,7 +153,7 @@ export class Pair {
     peer: { node: string; port: number },
     keepDisk: boolean,
   ): Replica {
-    const { engine, protocol, size, timeout, io } = this.#options;
+    const { engine, protocol, size, timeout, io, freezeLimit } = this.#options;
     const replica = this.rig.start({
       node,
       port,
@@ -162,6 +165,8 @@ export class Pair {
       ...(engine === undefined ? {} : { engine }),
       ...(protocol === undefined ? {} : { protocol }),
       ...(io === undefined ? {} : { io }),
+      ...(freezeLimit === undefined ? {} : { freezeLimit }),
+      ...(this.#options.export === undefined ? {} : { export: this.#options.export }),
     });
     replica.onAsk = (ask) => this.#ask(replica, ask);
     return replica;

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { Pinger } from "../../src/agent/pinger.ts";
+import { parseConfig } from "../../src/config/parse.ts";
 import { announceAddress, findDuplicate, PacketSocket } from "../../src/os/packet.ts";
 import {
   addAddress,
@@ -35,7 +37,13 @@ export type Command =
   | { readonly do: "find"; readonly address: string; readonly prefix: number }
   | { readonly do: "announce" | "duplicate"; readonly on: string; readonly address: string }
   | { readonly do: "listen"; readonly on: string; readonly etherType: number }
-  | { readonly do: "heard" };
+  | { readonly do: "heard" }
+  /** Follows these ping targets from now on, asked every 200 ms. */
+  | { readonly do: "ping"; readonly targets: readonly string[] }
+  /** What it has said of them, oldest first. */
+  | { readonly do: "reach" };
+
+const SAMPLE = new URL("../../config/bascule.toml", import.meta.url).pathname;
 
 function named(name: string): NetworkInterface {
   const found = interfaceByName(name);
@@ -44,6 +52,11 @@ function named(name: string): NetworkInterface {
 }
 
 let listener: PacketSocket | undefined;
+const reaches: unknown[] = [];
+const pinger = new Pinger({
+  reach: (targets) => void reaches.push(targets),
+  unable: (family, reason) => void reaches.push(`unable ${family}: ${reason}`),
+});
 
 async function carryOut(command: Command): Promise<unknown> {
   switch (command.do) {
@@ -68,6 +81,15 @@ async function carryOut(command: Command): Promise<unknown> {
       listener?.close();
       listener = new PacketSocket(named(command.on), command.etherType);
       return null;
+    case "ping": {
+      const { config } = parseConfig(Deno.readTextFileSync(SAMPLE), SAMPLE);
+      const group = { ...config!.groups[0]!, ping: command.targets };
+      const cluster = { ...config!.cluster, pingInterval: 200 };
+      pinger.follow({ ...config!, cluster, groups: [group] });
+      return null;
+    }
+    case "reach":
+      return reaches;
     case "heard": {
       const frames: string[] = [];
       for (;;) {

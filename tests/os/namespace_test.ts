@@ -171,3 +171,27 @@ testInNamespaces("a duplicate is found where there is one, and only there", asyn
   }
   assert.equal(await a.run({ do: "duplicate", on: "lo", address: "10.77.0.10" }), null);
 });
+
+testInNamespaces(
+  "ping targets answer, in both families, until their machine is cut off",
+  async (a, b) => {
+    await b.ip("address", "add", "10.77.0.2/24", "dev", b.cable);
+    await b.ip("address", "add", "fd77::2/64", "dev", b.cable, "nodad");
+    await a.ip("address", "add", "10.77.0.1/24", "dev", a.cable);
+    await a.ip("address", "add", "fd77::1/64", "dev", a.cable, "nodad");
+    const targets = ["10.77.0.2", "fd77::2", "10.77.0.9"];
+    const last = async () => (await a.run<Record<string, boolean>[]>({ do: "reach" })).at(-1);
+    await a.run({ do: "ping", targets });
+    await until("two answer, one does not", async () => {
+      const reach = await last();
+      return reach?.[targets[0]!] === true && reach[targets[1]!] === true &&
+        reach[targets[2]!] === false;
+    });
+    await b.ip("link", "set", b.cable, "down");
+    await until("none answers", async () => Object.values((await last())!).every((is) => !is));
+    await b.ip("link", "set", b.cable, "up");
+    await until("the first answers again", async () => (await last())?.[targets[0]!] === true);
+    await a.run({ do: "ping", targets: ["10.77.0.9"] });
+    assert.deepEqual(await last(), { "10.77.0.9": false });
+  },
+);

@@ -1,7 +1,7 @@
 /** The commands of transcripts. Each acts on the stage; what it shows are lines of the stage. */
 
 import { statusDocument } from "../../src/agent/status_document.ts";
-import { StatusTable } from "../../src/cli/status_table.ts";
+import { statusLines } from "../../src/cli/status_table.ts";
 import type { ClusterRecord, GroupRecord, OperatorCommand } from "../../src/cluster/types.ts";
 import type { Machine } from "../../src/sim/machine.ts";
 import { createReplica } from "../../src/sim/replica.ts";
@@ -253,7 +253,7 @@ function status(stage: Stage, machine: Machine): void {
     { resources: (group) => agent.groups.get(group)?.resources() ?? null },
     { bound: () => true },
   );
-  for (const line of new StatusTable().lines(document, stage.now)) {
+  for (const line of statusLines(document)) {
     if (line !== "") stage.lines.push(line);
   }
 }

@@ -10,7 +10,7 @@ import { History } from "../../src/sim/history.ts";
 import { drawOptions } from "../../src/sim/options.ts";
 import { RegisterWatch } from "../../src/sim/register_watch.ts";
 import { simulate } from "../../src/sim/simulation.ts";
-import { Violation } from "../../src/sim/world.ts";
+import { Violation } from "../../src/sim/violation.ts";
 
 /** A history of one block from lines such as `w1 0-10`, `r1 12-13`, `f 14-15`; no end: no answer. */
 function historyOf(

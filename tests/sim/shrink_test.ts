@@ -3,7 +3,8 @@ import type { TimedFault } from "../../src/sim/faults.ts";
 import { drawOptions, type Options } from "../../src/sim/options.ts";
 import { shrink } from "../../src/sim/shrink.ts";
 import { type Outcome, simulate } from "../../src/sim/simulation.ts";
-import { Violation, type World } from "../../src/sim/world.ts";
+import { Violation } from "../../src/sim/violation.ts";
+import type { World } from "../../src/sim/world.ts";
 import { parseWorld, WorldFileError, worldLines } from "../../src/sim/world_file.ts";
 
 const MINUTE = 60_000;

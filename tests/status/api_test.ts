@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { serveApi } from "../../src/status/api.ts";
 import { AgentRefused, AgentUnreachable, request } from "../../src/status/client.ts";
-import { DOCUMENT, note, withApi, withDirectory } from "./fixtures.ts";
+import { DOCUMENT, note, RUNNING, withApi, withDirectory } from "./fixtures.ts";
 
 const PROVIDER = {
   status: () => DOCUMENT,
+  config: () => RUNNING,
   command: () => Promise.resolve(null),
   journal: { after: () => [], last: 0 },
 };

@@ -3,7 +3,7 @@
 import type { Note, OperatorCommand } from "../../src/cluster/types.ts";
 import { serveApi, type StatusApi } from "../../src/status/api.ts";
 import { Journal } from "../../src/status/journal.ts";
-import type { StatusDocument } from "../../src/status/types.ts";
+import type { ConfigStatus, StatusDocument } from "../../src/status/types.ts";
 
 /** A cluster in the middle of a resync. */
 export const DOCUMENT: StatusDocument = {
@@ -57,13 +57,25 @@ export const DOCUMENT: StatusDocument = {
           node: "serveur-b",
           disk: "Inconsistent",
           outOfSyncBytes: 3 * 2 ** 30,
-          resync: { doneBytes: 2 ** 30, totalBytes: 4 * 2 ** 30 },
+          resync: { doneBytes: 2 ** 30, totalBytes: 4 * 2 ** 30, bytesPerSecond: 2 ** 27 },
         },
       ],
       upToDate: ["serveur-a"],
       generation: "9f3c",
     },
   ],
+};
+
+/** Of an agent whose file holds what it runs. */
+export const RUNNING: ConfigStatus = {
+  running: "aaaa",
+  pushed: null,
+  file: null,
+  problem: null,
+  live: [],
+  restart: [],
+  refused: [],
+  leaving: [],
 };
 
 /** A note of this level. */
@@ -102,6 +114,7 @@ export function withApi(
     const commands: OperatorCommand[] = [];
     const provider = {
       status: () => DOCUMENT,
+      config: () => RUNNING,
       command: (asked: OperatorCommand) => {
         commands.push(asked);
         return command(asked);

@@ -9,6 +9,7 @@ import type { FakeDisk } from "./fake_disk.ts";
 export interface Message {
   readonly control?: Uint8Array;
   readonly header?: Uint8Array;
+  readonly head?: Uint8Array;
   readonly values?: readonly number[];
 }
 

@@ -17,7 +17,9 @@ import {
   type VolumeInit,
   type VolumeIo,
 } from "../../src/volume/types.ts";
-import type { ReplicationProtocol } from "../../src/config/types.ts";
+import type { ReplicationProtocol, ResyncSettings } from "../../src/config/types.ts";
+import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
+import { gatherValues, valueDigest, valueSums } from "../../src/sim/block_values.ts";
 import {
   carriesData,
   decodeControl,
@@ -25,6 +27,7 @@ import {
   encodeControl,
   encodeHeader,
   FrameHeader,
+  NO_HEAD,
   REPLICATION_HEADER_BYTES,
 } from "../../src/wire/replication.ts";
 
@@ -47,6 +50,7 @@ export interface WorldOptions {
   readonly blank?: "zero" | "unknown" | "no";
   readonly timeout?: number;
   readonly soleBoot?: boolean;
+  readonly resync?: Partial<ResyncSettings>;
 }
 
 /** A client's request. */
@@ -132,6 +136,7 @@ export class World {
       protocol: this.options.protocol ?? "C",
       soleBoot: this.options.soleBoot ?? false,
       timeout: this.options.timeout ?? 2000,
+      resync: { ...DEFAULT_RESYNC, ...this.options.resync },
       peers: [this.nodes[node.peer]!.name],
       bootId: `boot-${index}-${node.boots}`,
       volatileCache: node.disk.volatileCache,
@@ -271,6 +276,7 @@ export class World {
       header.length,
       buffer,
       header.flags,
+      message.head ?? NO_HEAD,
     );
     return true;
   }
@@ -419,31 +425,35 @@ export class World {
         if (node.connection) this.#end(node.connection, node.index, false);
         node.connection = null;
       },
-      sendData: (_peer, kind, session, seq, offset, length, buffer, bufferOffset, flags) => {
+      sendData: (
+        _peer,
+        kind,
+        session,
+        seq,
+        offset,
+        length,
+        buffer,
+        bufferOffset,
+        flags,
+        head = NO_HEAD,
+      ) => {
         const header = new Uint8Array(REPLICATION_HEADER_BYTES);
         const data = carriesData(kind);
-        const payload = data ? length : 0;
-        encodeHeader(
-          new DataView(header.buffer),
-          0,
-          kind,
-          flags,
-          session,
-          seq,
-          offset,
-          length,
-          payload,
-          0,
-        );
+        const payload = (data ? length : 0) + head.length;
+        const fields = [kind, flags, session, seq, offset, length, payload, 0] as const;
+        encodeHeader(new DataView(header.buffer), 0, ...fields);
         const values = data
           ? this.#held(node, buffer).slice(
             bufferOffset / BLOCK,
             bufferOffset / BLOCK + length / BLOCK,
           )
           : null;
-        this.#send(node, values ? { header, values } : { header });
+        this.#send(node, values ? { header, head, values } : { header, head });
       },
       sendControl: (_peer, message) => this.#send(node, { control: encodeControl(message) }),
+      sums: (buffer, blocks) => valueSums(this.#held(node, buffer), blocks),
+      digest: (buffer, picks) => valueDigest(this.#held(node, buffer), picks),
+      gather: (buffer, picks) => gatherValues(this.#held(node, buffer), picks),
       acquire: (length) => {
         if (this.random.chance(0.1)) {
           this.#add(node, "buffer", () => node.volume?.bufferFree());

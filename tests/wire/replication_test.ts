@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type ControlMessage, FrameKind } from "../../src/volume/types.ts";
+import { MAX_HEAD_BYTES } from "../../src/wire/block_frames.ts";
 import {
   decodeControl,
   decodeHeader,
   encodeControl,
   encodeHeader,
+  FLAG_COMPARE,
   FLAG_FUA,
   FrameHeader,
   MAX_CONTROL_PAYLOAD,
@@ -118,16 +120,23 @@ Deno.test("lengths beyond the limits, payloads where none belong and unknown kin
   );
   const tooLong = MAX_DATA_PAYLOAD + 4096;
   assert.equal(decode(header(FrameKind.Write, tooLong, tooLong)).error, "length");
-  assert.equal(decode(header(FrameKind.Resync, 4096, 8192)).error, "length");
+  assert.equal(decode(header(FrameKind.Resync, 4096, 4096 + 8)).error, undefined);
+  assert.equal(decode(header(FrameKind.Resync, 4096, 4096)).error, "length");
+  assert.equal(decode(header(FrameKind.Resync, 4096, 8192 + MAX_HEAD_BYTES)).error, "length");
+  assert.equal(decode(header(FrameKind.Resync, 4097, 8192)).error, "length");
+  assert.equal(decode(header(FrameKind.Sums, 4096, 0)).error, "length");
+  assert.equal(decode(header(FrameKind.Sums, tooLong, 100)).error, "length");
   assert.equal(decode(header(FrameKind.Write, 0, 0)).error, "length");
   assert.equal(decode(header(FrameKind.Trim, MAX_RANGE, 0)).error, undefined);
   assert.equal(decode(header(FrameKind.Trim, MAX_RANGE + 1, 0)).error, "length");
   assert.equal(decode(header(FrameKind.Wrote, 0, 0)).error, undefined);
   assert.equal(decode(header(FrameKind.Wrote, 0, 10)).error, "length");
   assert.equal(decode(header(FrameKind.Flush, 10, 0)).error, "length");
-  assert.equal(decode(header(10, 0, 0)).error, "kind");
+  assert.equal(decode(header(12, 0, 0)).error, "kind");
   assert.equal(decode(header(0, MAX_CONTROL_PAYLOAD + 1, MAX_CONTROL_PAYLOAD + 1)).error, "length");
   assert.equal(decode(header(FrameKind.Flush, 0, 0, 0, 2)).error, "flags");
+  assert.equal(decode(header(FrameKind.Sums, 4096, 13, 0, FLAG_FUA)).error, "flags");
+  assert.equal(decode(header(FrameKind.Sums, 4096, 13, 0, FLAG_COMPARE)).error, undefined);
 });
 
 Deno.test("any change of any byte of a header is noticed", () => {

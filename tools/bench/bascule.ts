@@ -1,4 +1,5 @@
 /** Our own data planes as contenders: one alone, or two that replicate over loopback TCP. */
+import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
 import { createReplica } from "../../src/agent/volume_create.ts";
 import type { Config, VolumeConfig } from "../../src/config/types.ts";
 import type { EngineName } from "../../src/os/engine.ts";
@@ -98,6 +99,7 @@ export async function startPlanes(options: PlaneOptions): Promise<Running> {
     freezeLimit: 60_000,
     timeout: 10_000,
     alExtents: "auto",
+    resync: DEFAULT_RESYNC,
     replicas: nodes.map((node) => ({
       node,
       disk: `${directory}/${node}.img`,

@@ -15,6 +15,8 @@ import {
   type VolumeReport,
 } from "../../volume/types.ts";
 import type { Volume } from "../../volume/volume.ts";
+import { NO_HEAD } from "../../wire/replication.ts";
+import { blockDigest, blockSums, gatherBlocks } from "./block_sums.ts";
 import { BufferPool } from "./buffers.ts";
 import { allocationOf, DiskError } from "./disk.ts";
 import { DiskIo } from "./disk_io.ts";
@@ -301,10 +303,11 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     buffer: number,
     at: number,
     flags: number,
+    head: Uint8Array = NO_HEAD,
   ): void {
     const timed = requestOf(kind);
     if (timed !== null) this.stats.sent(timed, seq);
-    this.#links.sendData(peer, kind, session, seq, offset, length, buffer, at, flags);
+    this.#links.sendData(peer, kind, session, seq, offset, length, buffer, at, flags, head);
   }
 
   sendControl(peer: number, message: ControlMessage): void {
@@ -319,6 +322,18 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
 
   release(buffer: number): void {
     this.pool.release(buffer);
+  }
+
+  sums(buffer: number, blocks: number): ReturnType<typeof blockSums> {
+    return blockSums(this.pool.slab.bytes, this.pool.offset(buffer), blocks);
+  }
+
+  digest(buffer: number, picks: Uint8Array): Uint8Array {
+    return blockDigest(this.pool.slab.bytes, this.pool.offset(buffer), picks);
+  }
+
+  gather(buffer: number, picks: Uint8Array): void {
+    gatherBlocks(this.pool.slab.bytes, this.pool.offset(buffer), picks);
   }
 
   // VolumeIo: clients and cluster.
@@ -429,9 +444,10 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     length: number,
     buffer: number,
     flags: number,
+    head: Uint8Array,
   ): void {
     if (kind === FrameKind.Wrote || kind === FrameKind.Flushed) this.stats.acknowledged(seq);
-    this.#volume.frame(peer, kind, session, seq, offset, length, buffer, flags);
+    this.#volume.frame(peer, kind, session, seq, offset, length, buffer, flags, head);
   }
 
   control(peer: number, message: ControlMessage): void {
@@ -473,6 +489,7 @@ function volumeInit(init: WorkerInit, volatileCache: boolean, now: number): Volu
     protocol: init.protocol,
     soleBoot: init.soleBoot,
     timeout: init.timeout,
+    resync: init.resync,
     peers: init.peers.map((peer) => peer.node),
     bootId: init.bootId,
     volatileCache,

@@ -1,5 +1,6 @@
 /** The sending side of a replication link: frames in order, short ones together. */
 import type { Slab } from "../../os/memory.ts";
+import { MAX_HEAD_BYTES } from "../../wire/block_frames.ts";
 import { REPLICATION_HEADER_BYTES } from "../../wire/replication.ts";
 import type { Completion } from "./operations.ts";
 import type { ReplicationHost } from "./replication.ts";
@@ -34,7 +35,7 @@ export class FrameSender implements Completion {
   readonly #ended: (result: number) => void;
   readonly #sends: Send[] = [];
   readonly #free: number[] = [];
-  readonly #scratch = new Uint8Array(REPLICATION_HEADER_BYTES);
+  readonly #scratch = new Uint8Array(REPLICATION_HEADER_BYTES + MAX_HEAD_BYTES);
   readonly #scratchView = new DataView(this.#scratch.buffer);
   #waiting: Waiting[] = [];
   #busy = 0;
@@ -69,15 +70,20 @@ export class FrameSender implements Completion {
     return this.#scratchView;
   }
 
-  /** The encoded header is a whole frame. */
-  commitHeader(): void {
-    this.#append(this.#scratch, -1, 0, 0);
+  /** The encoded header and this head are a whole frame. */
+  commitHeader(head: Uint8Array): void {
+    this.#append(this.#headed(head), -1, 0, 0);
   }
 
-  /** The encoded header is followed by `length` bytes at `from` of the pool, in this buffer. */
-  commitWithPayload(buffer: number, from: number, length: number): void {
+  /** Header and head are followed by `length` bytes at `from` of the pool, in this buffer. */
+  commitWithPayload(head: Uint8Array, buffer: number, from: number, length: number): void {
     this.#host.pool.retain(buffer);
-    this.#append(this.#scratch, buffer, from, length);
+    this.#append(this.#headed(head), buffer, from, length);
+  }
+
+  #headed(head: Uint8Array): Uint8Array {
+    this.#scratch.set(head, REPLICATION_HEADER_BYTES);
+    return this.#scratch.subarray(0, REPLICATION_HEADER_BYTES + head.length);
   }
 
   /** Any bytes: control frames, the challenge. */

@@ -214,6 +214,7 @@ function workerInit(
     soleBoot: volume.soleBoot,
     alExtents: volume.alExtents,
     timeout: volume.timeout,
+    resync: volume.resync,
     io: volume.io,
     disk: own.disk,
     metaDisk: own.metaDisk,

@@ -9,7 +9,7 @@
  * @module
  */
 import type { Note } from "../../cluster/types.ts";
-import type { IpNetwork, ReplicationProtocol } from "../../config/types.ts";
+import type { IpNetwork, ReplicationProtocol, ResyncSettings } from "../../config/types.ts";
 import type { HeaderStyle, NbdExport } from "../../nbd/mod.ts";
 import type { EngineName } from "../../os/engine.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts";
@@ -33,6 +33,7 @@ export interface WorkerInit {
   readonly alExtents: number | "auto";
   /** Milliseconds, as in the configuration. */
   readonly timeout: number;
+  readonly resync: ResyncSettings;
   readonly io: "direct" | "buffered";
   readonly disk: string;
   /** `internal` or a path. */

@@ -10,6 +10,8 @@ import {
   encodeControl,
   encodeHeader,
   FrameHeader,
+  headBytes,
+  NO_HEAD,
   payloadChecksum,
   REPLICATION_HEADER_BYTES,
 } from "../../wire/replication.ts";
@@ -41,6 +43,7 @@ const enum Phase {
   /** A header is parsed, its payload has no buffer yet. */
   Starved,
   Payload,
+  /** Gathering a control message, or the head of a frame about scattered blocks. */
   Control,
   Closed,
 }
@@ -67,7 +70,7 @@ export class ReplicaLink implements Completion {
   #at = 0;
   #end = 0;
   #buffer = -1;
-  #control = new Uint8Array(0);
+  #control: Uint8Array = NO_HEAD;
   /** Bytes of the payload that are there. */
   #got = 0;
   #operations = 0;
@@ -134,17 +137,20 @@ export class ReplicaLink implements Completion {
     buffer: number,
     bufferOffset: number,
     flags: number,
+    head: Uint8Array,
   ): void {
     if (!this.open) return;
+    const view = this.#sender.header;
     if (!carriesData(kind)) {
-      encodeHeader(this.#sender.header, 0, kind, flags, session, seq, offset, length, 0, 0);
-      return this.#sender.commitHeader();
+      const crc = payloadChecksum(head);
+      encodeHeader(view, 0, kind, flags, session, seq, offset, length, head.length, crc);
+      return this.#sender.commitHeader(head);
     }
     const { pool } = this.#host;
     const from = pool.offset(buffer) + bufferOffset;
-    const crc = payloadChecksum(pool.slab.bytes.subarray(from, from + length));
-    encodeHeader(this.#sender.header, 0, kind, flags, session, seq, offset, length, length, crc);
-    this.#sender.commitWithPayload(buffer, from, length);
+    const crc = payloadChecksum(pool.slab.bytes.subarray(from, from + length), head);
+    encodeHeader(view, 0, kind, flags, session, seq, offset, length, head.length + length, crc);
+    this.#sender.commitWithPayload(head, buffer, from, length);
   }
 
   /** In order with data frames. */
@@ -192,7 +198,7 @@ export class ReplicaLink implements Completion {
     this.#receiving = true;
     this.#operations++;
     const { engine, operations, pool } = this.#host;
-    const left = this.#header.payload - this.#got;
+    const left = this.#header.length - this.#got;
     if (this.#phase === Phase.Payload && left >= DIRECT_BYTES) {
       const tag = operations.begin(this, What.ReceivePayload);
       engine.recvAll(this.#fd, pool.slab, pool.offset(this.#buffer) + this.#got, left, tag);
@@ -210,7 +216,7 @@ export class ReplicaLink implements Completion {
     if (result === 0) return this.#fail("the peer closed the connection");
     if (what === What.ReceivePayload) {
       this.#got += result;
-      if (this.#got < this.#header.payload) return this.#fail("the peer hung up within a frame");
+      if (this.#got < this.#header.length) return this.#fail("the peer hung up within a frame");
       this.#payloadComplete();
     } else {
       this.#end += result;
@@ -249,14 +255,16 @@ export class ReplicaLink implements Completion {
       }
       case Phase.Payload: {
         const to = this.#host.pool.offset(this.#buffer) + this.#got;
-        const left = this.#header.payload - this.#got;
+        const left = this.#header.length - this.#got;
         this.#take(this.#host.pool.slab.bytes, to, left);
-        if (this.#got === this.#header.payload) this.#payloadComplete();
+        if (this.#got === this.#header.length) this.#payloadComplete();
         return true;
       }
       case Phase.Control:
         this.#take(this.#control, this.#got, this.#control.length - this.#got);
-        if (this.#got === this.#control.length) this.#controlComplete();
+        if (this.#got < this.#control.length) return true;
+        if (this.#header.kind === CONTROL_KIND) this.#controlComplete();
+        else return this.#headComplete();
         return true;
       default:
         return false;
@@ -296,19 +304,32 @@ export class ReplicaLink implements Completion {
   #headerComplete(): boolean {
     const header = this.#header;
     this.#got = 0;
-    if (header.kind === CONTROL_KIND) {
-      this.#control = new Uint8Array(header.payload);
+    const control = header.kind === CONTROL_KIND ? header.payload : headBytes(header);
+    this.#control = control > 0 ? new Uint8Array(control) : NO_HEAD;
+    if (control > 0) {
       this.#phase = Phase.Control;
       return true;
     }
-    if (header.payload > 0) return this.#provide();
+    return this.#headComplete();
+  }
+
+  /** What stands before the data is there. */
+  #headComplete(): boolean {
+    const { kind, payloadCrc } = this.#header;
+    this.#got = 0;
+    if (carriesData(kind)) return this.#provide();
+    this.#phase = Phase.Header;
+    if (payloadChecksum(NO_HEAD, this.#control) !== payloadCrc) {
+      this.#fail("the peer sent a frame whose content does not match its checksum");
+      return false;
+    }
     this.#deliver(-1);
     return true;
   }
 
   /** A buffer for the payload; without one the peer has to wait. */
   #provide(): boolean {
-    this.#buffer = this.#host.pool.acquire(this.#header.payload);
+    this.#buffer = this.#host.pool.acquire(this.#header.length);
     this.#phase = this.#buffer < 0 ? Phase.Starved : Phase.Payload;
     if (this.#buffer < 0) this.#host.starved(this);
     return this.#buffer >= 0;
@@ -317,8 +338,8 @@ export class ReplicaLink implements Completion {
   #payloadComplete(): void {
     const { pool } = this.#host;
     const from = pool.offset(this.#buffer);
-    const payload = pool.slab.bytes.subarray(from, from + this.#header.payload);
-    if (payloadChecksum(payload) !== this.#header.payloadCrc) {
+    const payload = pool.slab.bytes.subarray(from, from + this.#header.length);
+    if (payloadChecksum(payload, this.#control) !== this.#header.payloadCrc) {
       return this.#fail("the peer sent a frame whose data do not match their checksum");
     }
     const buffer = this.#buffer;
@@ -336,7 +357,9 @@ export class ReplicaLink implements Completion {
 
   #deliver(buffer: number): void {
     const { kind, session, seq, offset, length, flags } = this.#header;
-    this.#host.frame(this.peer, kind, session, seq, offset, length, buffer, flags);
+    const head = this.#control;
+    this.#control = NO_HEAD;
+    this.#host.frame(this.peer, kind, session, seq, offset, length, buffer, flags, head);
   }
 
   #fail(why: string): void {

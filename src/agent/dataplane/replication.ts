@@ -33,6 +33,7 @@ export interface ReplicationEvents {
     length: number,
     buffer: number,
     flags: number,
+    head: Uint8Array,
   ): void;
   /** A control frame. */
   control(peer: number, message: ControlMessage): void;
@@ -166,9 +167,10 @@ export class Replication implements Completion, ReplicationHost {
     buffer: number,
     bufferOffset: number,
     flags: number,
+    head: Uint8Array,
   ): void {
     const link = this.#peers[peer]!.link;
-    link?.sendData(kind, session, seq, offset, length, buffer, bufferOffset, flags);
+    link?.sendData(kind, session, seq, offset, length, buffer, bufferOffset, flags, head);
   }
 
   /** See `VolumeIo.sendControl`. */
@@ -285,8 +287,9 @@ export class Replication implements Completion, ReplicationHost {
     length: number,
     buffer: number,
     flags: number,
+    head: Uint8Array,
   ): void {
-    this.#events.frame(peer, kind, session, seq, offset, length, buffer, flags);
+    this.#events.frame(peer, kind, session, seq, offset, length, buffer, flags, head);
   }
 
   control(peer: number, message: ControlMessage): void {

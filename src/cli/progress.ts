@@ -1,0 +1,56 @@
+/**
+ * Resyncs as bars, with pace and time left.
+ *
+ * @module
+ */
+
+import type { VolumeStatus } from "../status/types.ts";
+import type { WalkProgress } from "../volume/types.ts";
+
+const BAR_WIDTH = 30;
+
+/** An empty line and a bar for each resync of a volume. */
+export function progressLines({ name, connection, peers }: VolumeStatus): string[] {
+  return peers.flatMap(({ node, resync }) => {
+    if (resync === undefined) return [];
+    const direction = connection === "SyncTarget" ? "from" : "to";
+    return ["", `${name}: resync ${direction} ${node} ${formatProgress(resync)}`];
+  });
+}
+
+/** `[###---] 50 %, 1.0 GiB of 2.0 GiB, 100 MiB/s, 11 s left`. */
+export function formatProgress({ doneBytes, totalBytes, bytesPerSecond }: WalkProgress): string {
+  const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes);
+  const filled = Math.floor(share * BAR_WIDTH);
+  const bar = `[${"#".repeat(filled)}${"-".repeat(BAR_WIDTH - filled)}]`;
+  const left = bytesPerSecond > 0
+    ? `, ${formatBytes(bytesPerSecond)}/s, ` +
+      `${formatDuration(1000 * Math.max(0, totalBytes - doneBytes) / bytesPerSecond)} left`
+    : "";
+  return `${bar} ${Math.floor(share * 100)} %, ` +
+    `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}${left}`;
+}
+
+/** `0 B`, `1.5 GiB`: three digits at most, binary units. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = bytes;
+  let unit = 0;
+  // 999.5 and more would be shown with four digits.
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const digits = unit > 0 && value < 9.95 ? 1 : 0;
+  return `${value.toFixed(digits)} ${units[unit]}`;
+}
+
+/** `42 s`, `3 min 05 s`, `2 h 10 min`. */
+export function formatDuration(milliseconds: number): string {
+  const seconds = Math.ceil(milliseconds / 1000);
+  const minutes = Math.floor(seconds / 60);
+  const two = (value: number) => String(value).padStart(2, "0");
+  if (minutes === 0) return `${seconds} s`;
+  if (minutes < 60) return `${minutes} min ${two(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+}
