@@ -37,6 +37,9 @@ const HOSTS: readonly HostPlan[] = [
   { name: "witness", number: 9, networks: [0, 1] },
   { name: "client", number: 100, networks: [0] },
 ];
+const SPARE: HostPlan = { name: "spare", number: 8, networks: [0, 1] };
+/** Address of the client. */
+export const CLIENT_ADDRESS = "10.88.0.100";
 
 /** What differs between the clusters of tests. */
 export interface ClusterOptions {
@@ -46,6 +49,11 @@ export interface ClusterOptions {
   readonly protocol?: "A" | "B" | "C";
   /** TOML of the resources after volume and address; default: none. */
   readonly resources?: readonly string[];
+  /** More lines of `[cluster]` and of `[groups.web]`. */
+  readonly cluster?: readonly string[];
+  readonly group?: readonly string[];
+  /** One more machine, `spare`, that no configuration names yet. */
+  readonly spare?: boolean;
 }
 
 /** Makes a cluster, hands it to `test`, and takes everything away again. */
@@ -54,7 +62,7 @@ export async function withCluster(
   test: (cluster: Cluster) => Promise<void>,
 ): Promise<void> {
   const executable = await basculeExecutable();
-  const network = await Network.create(HOSTS);
+  const network = await Network.create(options.spare ? [...HOSTS, SPARE] : HOSTS);
   let cluster: Cluster | undefined;
   try {
     cluster = new Cluster(network, executable, options);
@@ -76,6 +84,7 @@ export class Cluster {
   readonly alpha: Node;
   readonly beta: Node;
   readonly witness: Node;
+  readonly spare: Node | null;
   /** Bytes of volume data. */
   readonly size: number;
 
@@ -84,6 +93,7 @@ export class Cluster {
     this.alpha = new Node("alpha", network, executable);
     this.beta = new Node("beta", network, executable);
     this.witness = new Node("witness", network, executable);
+    this.spare = options.spare ? new Node("spare", network, executable) : null;
     this.size = (options.sizeMiB ?? 64) * MIB;
     createKeyFile(this.key);
     Deno.writeTextFileSync(this.configuration, this.#toml(options));
@@ -99,9 +109,20 @@ export class Cluster {
     return `${this.network.directory}/key`;
   }
 
-  /** All three. */
+  /** All three, and the spare one. */
   get nodes(): readonly Node[] {
-    return [this.alpha, this.beta, this.witness];
+    const three = [this.alpha, this.beta, this.witness];
+    return this.spare === null ? three : [...three, this.spare];
+  }
+
+  /** Edits the configuration, which all nodes read: as if it were copied to every one of them. */
+  reconfigure(...edits: readonly (readonly [from: string, to: string])[]): void {
+    let text = Deno.readTextFileSync(this.configuration);
+    for (const [from, to] of edits) {
+      assert.ok(text.includes(from), `the configuration does not hold ${from}`);
+      text = text.replaceAll(from, to);
+    }
+    Deno.writeTextFileSync(this.configuration, text);
   }
 
   /** The node with data that is not `node`. */
@@ -112,7 +133,7 @@ export class Cluster {
   /** Makes the replicas, starts the agents, waits until alpha runs the group with both in sync. */
   async start(): Promise<void> {
     await this.createVolumes();
-    for (const node of this.nodes) node.start();
+    for (const node of [this.alpha, this.beta, this.witness]) node.start();
     await this.waitForOwner(this.alpha);
     await this.waitInSync(this.alpha);
   }
@@ -192,7 +213,8 @@ export class Cluster {
     }).join("\n");
   }
 
-  #toml({ protocol = "C", resources = [] }: ClusterOptions): string {
+  #toml(options: ClusterOptions): string {
+    const { protocol = "C", resources = [], cluster = [], group = [] } = options;
     const links = (node: Node) =>
       ([0, 1] as const).map((network) => `udp://${this.network.address(node.name, network)}:6940`);
     const replica = (node: Node) =>
@@ -205,7 +227,8 @@ export class Cluster {
       `keepalive = "200ms"`,
       `deadtime = "${DEADTIME}ms"`,
       `quorum = "majority"`,
-      ...this.nodes.flatMap((node) => [
+      ...cluster,
+      ...[this.alpha, this.beta, this.witness].flatMap((node) => [
         `[nodes.${node.name}]`,
         `links = ${JSON.stringify(links(node))}`,
         ...(node === this.witness ? [`witness = true`] : []),
@@ -218,6 +241,7 @@ export class Cluster {
       replica(this.beta),
       `[groups.web]`,
       `prefer = ["alpha"]`,
+      ...group,
       `resources = ["volume:data", "ip:${VIRTUAL_ADDRESS}/24"`,
       ...resources.map((resource) => `  , ${resource}`),
       `]`,
