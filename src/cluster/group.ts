@@ -25,6 +25,7 @@ import { electorateFor } from "./voters.ts";
 export function driveGroup(state: ClusterState, group: Group): void {
   followRecord(state, group);
   clearFailure(state, group);
+  prepareAhead(state, group);
   endHold(state, group);
   watchNodes(state, group);
   updateLease(state, group);
@@ -40,7 +41,28 @@ export function driveGroup(state: ClusterState, group: Group): void {
   const electorate = change && electorateFor(state, group.register);
   if (!change || !electorate) return;
   startChange(state, register, electorate, change);
-  if (change.purpose === "take") emit(state, { type: "prepare", group: group.config.name });
+  if (change.purpose === "take") prepare(state, group);
+}
+
+/** How long before a silent owner's lease is surely over what can be prepared is, milliseconds. */
+export const PREPARE_AHEAD = 50;
+
+/** Asks for what a start will need, once for each time that it comes near. */
+function prepare(state: ClusterState, group: Group): void {
+  if (state.now - group.preparedAt < state.timing.deadtime / 2) return;
+  group.preparedAt = state.now;
+  emit(state, { type: "prepare", group: group.config.name });
+}
+
+/** The owner is silent and the group may have to be taken in a moment: nothing is decided by that. */
+function prepareAhead(state: ClusterState, group: Group): void {
+  const owner = knownGroup(state, group)?.owner ?? null;
+  if (owner === null || group.phase !== "idle") return;
+  if (!group.config.candidates.includes(state.self.node)) return;
+  const peer = state.membership.peers.get(owner.node);
+  if (peer?.liveness !== "late" || peer.lastHeard === null) return;
+  const silence = state.now - peer.lastHeard;
+  if (silence >= state.timing.deadtime - PREPARE_AHEAD) prepare(state, group);
 }
 
 function decideNow(state: ClusterState, group: Group): Decision {

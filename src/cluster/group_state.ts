@@ -83,6 +83,8 @@ export interface Group {
   /** Newest version given in a `record` effect. */
   emittedVersion: number;
   decision: Decision;
+  /** When a start was last prepared. */
+  preparedAt: number;
   /** The candidate that goes before this node, and since when it has been let go first. */
   waiting: { readonly on: string; readonly since: number } | null;
   /** Of the last note about a decision, so that each is said once. */
@@ -129,6 +131,7 @@ export function createGroup(
       action: "wait",
       why: { rule: "unread", text: "The group's record has not been read yet", known: {} },
     },
+    preparedAt: -Infinity,
     waiting: null,
     notedDecision: "",
     notedParted: "",

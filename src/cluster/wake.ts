@@ -5,6 +5,7 @@
 
 import { refusalEnds } from "./acceptor.ts";
 import { knownGroup } from "./facts.ts";
+import { PREPARE_AHEAD } from "./group.ts";
 import type { Group } from "./group_state.ts";
 import { urgentSpacing } from "./heartbeat.ts";
 import { ownerLostAt } from "./lease.ts";
@@ -21,6 +22,7 @@ export function wakeAt(state: ClusterState): number {
   for (const peer of state.membership.peers.values()) {
     if (peer.lastHeard === null || !isAlive(peer)) continue;
     due(peer.lastHeard + timing.warntime);
+    due(peer.lastHeard + timing.deadtime - PREPARE_AHEAD);
     due(peer.lastHeard + timing.deadtime);
   }
   for (const { attempt, notBefore } of state.registers.values()) {

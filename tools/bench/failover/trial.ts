@@ -1,5 +1,4 @@
 /** One contender at its site, and what is done to it. */
-import { installed } from "../processes.ts";
 import type { Cluster, Contender } from "./contender.ts";
 import { Probe, type ProbeReport } from "./probe.ts";
 import { responder } from "./responder.ts";
@@ -143,8 +142,7 @@ export class Trial {
   }
 
   #serve(node: NodeName): void {
-    const priority = installed("chrt") ? ["chrt", "-f", "50"] : [];
-    const service = [...priority, ...responder(node, this.#site.virtualAddress)];
+    const service = responder(node, this.#site.virtualAddress);
     const [program = "", ...args] = this.#site.on(node, service);
     new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
   }
