@@ -14,6 +14,8 @@ export interface Batch {
   readonly jobs: number;
   /** Simulated milliseconds of trouble in each world. */
   readonly duration: number;
+  /** The command line of this program, for its processes. */
+  readonly program?: readonly string[];
 }
 
 /** Runs the worlds; `count` is called with each outcome, without its list of faults. */
@@ -48,10 +50,11 @@ function shortened(outcome: Outcome): Outcome {
 
 /** Spreads the seeds over processes of this program. */
 async function fanOut(
-  { seeds, jobs, from, duration }: Batch,
+  { seeds, jobs, from, duration, program: self = selfCommand() }: Batch,
   count: (outcome: Outcome) => void,
 ): Promise<void> {
-  const [program, ...before] = selfCommand();
+  const [program, ...before] = self;
+  let counted = 0;
   const children = Array.from({ length: jobs }, (_, job) =>
     new Deno.Command(program!, {
       args: [
@@ -69,11 +72,16 @@ async function fanOut(
     for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + text).split("\n");
       rest = lines.pop()!;
-      for (const line of lines) count(JSON.parse(line) as Outcome);
+      for (const line of lines) {
+        counted++;
+        count(JSON.parse(line) as Outcome);
+      }
     }
     const { code } = await child.status;
     if (code !== 0) {
       throw new CommandError(`simulate: a process ended with code ${code}; see above`);
     }
   }));
+  if (counted === seeds) return;
+  throw new CommandError(`simulate: ${counted} of ${seeds} worlds were reported by ${program}`);
 }
