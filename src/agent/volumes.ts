@@ -158,7 +158,9 @@ export class Volumes {
     }
     const { report } = managed;
     if (report?.role !== "Primary") return { state: "stopped", reason: "it is not Primary" };
-    if (report.disk === "Diskless") return { state: "failed", reason: "its disk failed" };
+    if (report.disk === "Diskless" && !report.throughPeer) {
+      return { state: "failed", reason: "its disk failed" };
+    }
     return { state: "running" };
   }
 
@@ -263,6 +265,7 @@ function diskless(): VolumeReport {
     sole: null,
     pending: null,
     frozen: false,
+    throughPeer: false,
     peers: [],
   };
 }

@@ -117,6 +117,7 @@ function simulatedVolume(
     io: "buffered",
     freezeLimit: 60_000,
     timeout: 2 * deadtime,
+    onIoError: "detach",
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
     // A network of its own.

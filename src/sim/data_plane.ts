@@ -72,6 +72,7 @@ export class DataPlane implements VolumeIo {
       soleBoot: config.soleBoot,
       timeout: config.timeout,
       resync: config.resync,
+      onIoError: config.onIoError,
       peers: config.replicas.map(({ node }) => node).filter((node) => node !== machine.name),
       bootId: machine.bootId,
       volatileCache: this.#disk.volatileCache,
@@ -360,6 +361,11 @@ export class DataPlane implements VolumeIo {
     this.#held(buffer);
     this.#buffers[buffer] = null;
     this.#freeBuffers.push(buffer);
+  }
+
+  copy(from: number, fromOffset: number, to: number, toOffset: number, length: number): void {
+    const values = this.#held(from).subarray(fromOffset / BLOCK, (fromOffset + length) / BLOCK);
+    this.#held(to).set(values, toOffset / BLOCK);
   }
 
   #take(values: Int32Array): number {

@@ -17,11 +17,26 @@ import type { VolumeInit, VolumeIo } from "./types.ts";
 export const ESHUTDOWN = 108;
 /** errno of a range outside the volume. */
 export const EINVAL = 22;
+/** errno of what no replica can read. */
+export const EIO = 5;
+/** errno of a disk that is full. */
+export const ENOSPC = 28;
 /** errno of a disk that cannot punch holes. */
 export const EOPNOTSUPP = 95;
 
 /** Index of the one peer. The formats leave room for more. */
 export const PEER = 0;
+
+/** How far a Primary is on its way to do without its own disk: see detachment.ts. */
+export const enum Detach {
+  No = 0,
+  /** The peer is to take all blocks as dirty. */
+  Asked = 1,
+  /** It does; this replica is to leave the in-sync set. */
+  Agreed = 2,
+  /** It has left: clients are served from the peer's disk. */
+  Done = 3,
+}
 
 /** See the module comment. */
 export class VolumeContext {
@@ -47,6 +62,7 @@ export class VolumeContext {
   draining = false;
   /** Why the disk is not used any more; null while it is. */
   failure: string | null = null;
+  detach: Detach = Detach.No;
   /** Epoch that this run serves as Primary. */
   epoch = 0;
   /** Version of the newest record that was told. */
@@ -107,9 +123,14 @@ export class VolumeContext {
     return sole !== null && sole === this.superblock.durable.sole && sole.epoch === this.epoch;
   }
 
+  /** Whether nothing may be acknowledged: the disk has failed, and nothing stands in for it. */
+  get stalled(): boolean {
+    return this.failure !== null && this.detach !== Detach.Done;
+  }
+
   /** Whether clients may be served now: Primary, and leased or sole. */
   get serving(): boolean {
-    return this.role === "Primary" && this.failure === null &&
+    return this.role === "Primary" && !this.stalled &&
       (this.leaseEpoch === this.epoch && this.now < this.leaseUntil || this.sole);
   }
 
@@ -153,8 +174,8 @@ export class VolumeContext {
   }
 
   /**
-   * The local disk cannot be trusted any more. Nothing is acknowledged from now on; the report says
-   * Diskless, so that the group moves to a good replica.
+   * The local disk cannot be trusted any more. Nothing is acknowledged from now on, unless the peer
+   * stands in; the report says Diskless, so that the group moves to a good replica otherwise.
    */
   fail(what: string, errno: number): void {
     if (this.failure !== null) return;

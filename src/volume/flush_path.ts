@@ -7,7 +7,7 @@
  */
 
 import type { ActivityLog } from "./activity_log.ts";
-import type { VolumeContext } from "./context.ts";
+import { Detach, type VolumeContext } from "./context.ts";
 import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
 import type { Requests } from "./requests.ts";
 import { makeTag, TagKind } from "./tags.ts";
@@ -45,6 +45,7 @@ export class FlushPath {
     if (op.ofClient) this.#context.io.began?.(op.request);
     this.#flushHere(op);
     this.resume(op);
+    if (op.localDone) this.progress(op);
   }
 
   /** Flushes all members like a client's FLUSH would, for the volume itself. */
@@ -73,10 +74,8 @@ export class FlushPath {
 
   /** The local flush ended. */
   localDone(op: Op, errno: number): void {
-    if (errno !== 0) {
-      this.#context.fail("flushing the disk failed", errno);
-      return;
-    }
+    if (errno !== 0) this.#context.fail("flushing the disk failed", errno);
+    if (this.#context.failure !== null && this.#context.detach === Detach.No) return;
     op.localDone = true;
     this.progress(op);
   }
@@ -95,20 +94,21 @@ export class FlushPath {
 
   /** Something that the flush waits for may have come. */
   progress(op: Op): void {
-    if (op.state !== OpState.Running || !op.localDone || this.#context.failure !== null) return;
+    if (op.state !== OpState.Running || !op.localDone || this.#context.stalled) return;
     if (op.peer === PeerState.Sent) return;
-    const { others, hasPeer } = this.#context;
+    const { others, hasPeer, detach } = this.#context;
+    const logged = detach === Detach.No;
     const peerHas = op.peer === PeerState.Answered;
     if (op.kind === OpKind.LogFlush) {
       const { asOf } = op;
       this.#table.free(op);
-      this.#log.logFlushed(asOf, peerHas || !hasPeer);
+      if (logged) this.#log.logFlushed(asOf, peerHas || !hasPeer);
       return;
     }
     const everywhere = others.length === 0 ||
       (peerHas && others.length === 1 && others[0] === this.#link.peerId);
     if (!everywhere) return;
-    if (peerHas || !hasPeer) this.#log.flushed(op.asOf, true);
+    if (logged && (peerHas || !hasPeer)) this.#log.flushed(op.asOf, true);
     if (this.#own !== null && this.#own.op === op) {
       const { done } = this.#own;
       this.#own = null;
@@ -132,6 +132,8 @@ export class FlushPath {
   }
 
   #flushHere(op: Op): void {
+    op.localDone = this.#context.detach !== Detach.No;
+    if (op.localDone) return;
     this.#context.dataIoBegan();
     this.#context.io.flush(makeTag(TagKind.Operation, op.index));
   }

@@ -42,6 +42,14 @@ export const enum OpState {
   Running = 3,
 }
 
+/** Where a read gets its data, or what it does with them. */
+export const enum Source {
+  Disk = 0,
+  Peer = 1,
+  /** The peer's data are written back to the local disk. */
+  Repair = 2,
+}
+
 /** What the peer has of an operation. */
 export const enum PeerState {
   /** Not sent in the present session. */
@@ -83,6 +91,8 @@ export class Op {
   sentAt = 0;
   /** The client has its answer, the peer has not (protocol A). */
   answered = false;
+  /** Of a read. */
+  source: Source = Source.Disk;
   /** Value of the activity log's clock when a flush began; which walk over blocks began it. */
   asOf = 0;
   /** When a client's request began, milliseconds. */
@@ -178,6 +188,7 @@ export class OpTable {
     op.whole = NO_RUNS;
     op.runs = NO_RUNS;
     op.sums = null;
+    op.source = Source.Disk;
     if (op.ofClient) this.clients++;
     return op;
   }

@@ -8,9 +8,9 @@
  * counts until a record of a higher version says what was chosen; a reconnect settles nothing.
  */
 
-import type { VolumeContext } from "./context.ts";
+import { Detach, type VolumeContext } from "./context.ts";
 import { shared } from "./generations.ts";
-import { OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
+import { type Op, OpKind, OpState, type OpTable, PeerState, Source } from "./in_flight.ts";
 import type { ControlMessage } from "./types.ts";
 
 /** A lost session may come back for this part of the timeout before the member is given up. */
@@ -66,6 +66,12 @@ export class Membership {
     this.#joinSent = null;
   }
 
+  /** Whether the peer bears the present generation and misses nothing. */
+  get peerAgrees(): boolean {
+    const { generations } = this.#context.superblock.value;
+    return this.#peerGeneration === generations.current && !this.#peerUnclean;
+  }
+
   /** WELCOME told what the replica bears. */
   welcomed(generation: string, unclean: boolean): void {
     this.#peerGeneration = generation;
@@ -85,14 +91,13 @@ export class Membership {
 
   /** The record has changed, or the session has come up. */
   recordChanged(): void {
-    const { superblock, upToDate, bitmap, epoch } = this.#context;
+    const { superblock, upToDate, bitmap, epoch, detach } = this.#context;
     const link = this.#link;
     if (!link.streaming) return;
     const own = superblock.value.generations;
-    if (upToDate.includes(link.peerId)) {
+    if (upToDate.includes(link.peerId) && detach === Detach.No) {
       const generations = shared(own);
-      const agreed = this.#peerGeneration === own.current && !this.#peerUnclean &&
-        bitmap.count === 0;
+      const agreed = this.peerAgrees && bitmap.count === 0;
       if (agreed && generations !== own) superblock.update({ generations });
     }
     link.say({
@@ -111,6 +116,7 @@ export class Membership {
     const link = this.#link;
     const { bitmap, superblock, upToDate } = context;
     if (!link.streaming || link.syncing || bitmap.count > 0 || this.#joinSent !== null) return;
+    if (context.failure !== null) return;
     const member = upToDate.includes(link.peerId);
     const generations = shared(superblock.value.generations);
     const agreed = this.#peerGeneration === generations.current && !this.#peerUnclean;
@@ -193,11 +199,16 @@ export class Membership {
     });
   }
 
-  /** Whether a write or FLUSH is done here and waits for a replica that it has not been sent to. */
+  /** Whether something waits for a replica that it has not been sent to. */
   #awaited(): boolean {
     return this.#table.ops.some((op) =>
-      op.state === OpState.Running && op.localDone && op.peer !== PeerState.Sent &&
-      (op.writes || op.kind === OpKind.Flush)
+      op.state === OpState.Running && op.peer !== PeerState.Sent && awaitsPeer(op)
     );
   }
+}
+
+/** A write or FLUSH that is done here, or a read that the local disk could not answer. */
+function awaitsPeer(op: Op): boolean {
+  if (op.kind === OpKind.Read) return op.source === Source.Peer && op.peer === PeerState.None;
+  return op.localDone && (op.writes || op.kind === OpKind.Flush);
 }

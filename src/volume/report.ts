@@ -3,7 +3,7 @@
  */
 
 import type { DiskState } from "../cluster/types.ts";
-import type { VolumeContext } from "./context.ts";
+import { Detach, type VolumeContext } from "./context.ts";
 import { BLOCK_BYTES } from "./metadata/layout.ts";
 import type { Resync } from "./resync.ts";
 import type { SourceLink } from "./source_link.ts";
@@ -42,6 +42,7 @@ export function volumeReport(
     sole: soleValid ? own.sole!.epoch : null,
     pending: own.pending,
     frozen: primary && !context.serving,
+    throughPeer: primary && context.detach !== Detach.No && source.hopeful,
     peers: init.peers.slice(0, 1).map((node): PeerReport => ({
       node,
       connection: primary

@@ -106,6 +106,16 @@ export class Requests {
     if (this.#context.draining && this.drained) this.#onDrained();
   }
 
+  /** An operation of a client cannot be carried out by anybody. */
+  refuse(op: Op, errno: number): void {
+    this.#table.leave(op, this.#unblockedCallback);
+    const { request } = op;
+    this.#table.free(op);
+    this.#context.io.answer(request, errno);
+    this.#pump();
+    if (this.#context.draining && this.drained) this.#onDrained();
+  }
+
   /** Success, as soon as the volume is not frozen. */
   answer(request: number): void {
     if (this.#context.serving) this.#context.io.answer(request, 0);

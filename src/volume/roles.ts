@@ -4,7 +4,8 @@
  */
 
 import type { ActivityLog } from "./activity_log.ts";
-import type { VolumeContext } from "./context.ts";
+import { Detach, type VolumeContext } from "./context.ts";
+import type { Detachment } from "./detachment.ts";
 import type { FlushPath } from "./flush_path.ts";
 import { adopt } from "./generations.ts";
 import type { OpTable } from "./in_flight.ts";
@@ -31,6 +32,7 @@ export interface RoleParts {
   readonly resync: Resync;
   readonly source: SourceLink;
   readonly target: TargetLink;
+  readonly detachment: Detachment;
 }
 
 /** See the module comment. */
@@ -97,7 +99,8 @@ export class Roles {
   order(order: VolumeOrder): void {
     const context = this.#context;
     if (context.failure !== null) {
-      this.#orderFailed(order);
+      if (context.role === "Primary" && context.detach !== Detach.No) this.#orderDetached(order);
+      else this.#orderFailed(order);
       return;
     }
     if (order.type === "demote" && order.forced) context.draining = context.role === "Primary";
@@ -137,11 +140,41 @@ export class Roles {
     if (!context.draining || this.#flushing || context.role !== "Primary" || this.#ending) return;
     this.#flushing = true;
     this.#parts.flushes.flushMembers(() => {
+      if (context.detach !== Detach.No) {
+        this.#letGo();
+        context.io.ask({ type: "demoted", epoch: context.epoch, clean: true });
+        return;
+      }
       context.tasks.add((done) => {
         if (this.#flushing && context.role === "Primary") this.#finishClean(done);
         else done();
       });
     });
+  }
+
+  /** Without a disk nothing is made durable here; the peer and the record hold all that counts. */
+  #orderDetached(order: VolumeOrder): void {
+    const context = this.#context;
+    if (order.type === "demote" && !order.forced) {
+      context.draining = true;
+      context.changed = true;
+      if (this.#parts.requests.drained) this.drained();
+    } else if (order.type !== "record") {
+      this.#orderFailed(order);
+    } else if (order.version >= context.version) {
+      context.knownEpoch = Math.max(context.knownEpoch, order.epoch);
+      context.version = order.version;
+      if (order.epoch < context.epoch) return;
+      if (!order.mine || order.epoch > context.epoch) {
+        this.#letGo();
+        context.io.ask({ type: "demoted", epoch: context.epoch, clean: false });
+        return;
+      }
+      context.upToDate = order.record.upToDate;
+      context.countMembers();
+      this.#parts.source.recordChanged();
+      this.#parts.detachment.recordChanged();
+    }
   }
 
   /** With a failed disk nothing can be made durable; clients are let go, no promise is made. */

@@ -9,12 +9,14 @@
  */
 
 import type { ActivityLog } from "./activity_log.ts";
-import { PEER, type VolumeContext } from "./context.ts";
+import { Detach, PEER, type VolumeContext } from "./context.ts";
+import type { DetachLink } from "./detachment.ts";
 import type { FlushPath } from "./flush_path.ts";
 import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
 import { Meeting, type Welcome } from "./meeting.ts";
 import { type MemberLink, Membership } from "./membership.ts";
 import { sendBlocks, sendOperation } from "./operation_frames.ts";
+import type { ReadPath } from "./read_path.ts";
 import type { Resync } from "./resync.ts";
 import type { SyncDecision } from "./sync_decision.ts";
 import { type ConnectionState, type ControlMessage, FrameKind } from "./types.ts";
@@ -25,6 +27,8 @@ const REDIAL_FIRST = 100;
 const REDIAL_LAST = 1000;
 /** The same for a replica that was refused: somebody may have mended it. */
 const REDIAL_REFUSED = 10_000;
+/** Version of the link's protocol since which a Primary may do without a disk. */
+const VERSION_DETACH = 2;
 /** A PING is sent after this part of the timeout without a frame. */
 const PING_PART = 4;
 /** Unanswered frames are looked for so many times in a timeout: each look goes through the table. */
@@ -46,12 +50,15 @@ const enum LinkState {
 export interface SourceParts {
   readonly log: ActivityLog;
   readonly writes: WritePath;
+  readonly reads: ReadPath;
   readonly flushes: FlushPath;
   readonly resync: Resync;
+  /** The peer takes all blocks as dirty about this replica. */
+  detached(): void;
 }
 
 /** See the module comment. */
-export class SourceLink implements Replication, MemberLink {
+export class SourceLink implements Replication, MemberLink, DetachLink {
   readonly #context: VolumeContext;
   readonly #table: OpTable;
   readonly #membership: Membership;
@@ -60,6 +67,8 @@ export class SourceLink implements Replication, MemberLink {
   #session = 0;
   #sessions = 0;
   readonly #meeting: Meeting;
+  /** Version of the link's protocol in the present connection. */
+  #linkVersion = 0;
   #redialAt = 0;
   #redialWait = REDIAL_FIRST;
   #downSince = 0;
@@ -109,6 +118,22 @@ export class SourceLink implements Replication, MemberLink {
     return this.#get.resync.active;
   }
 
+  get holdsAll(): boolean {
+    const { others, upToDate, bitmap, joining } = this.#context;
+    return this.streaming && !this.syncing && bitmap.count === 0 && joining === null &&
+      others.length === 1 && others[0] === this.peerId && upToDate.includes(this.peerId) &&
+      this.#membership.peerAgrees && this.#linkVersion >= VERSION_DETACH;
+  }
+
+  /** A session stands, or was lost a moment ago. */
+  get hopeful(): boolean {
+    return this.streaming || this.#context.now - this.#downSince < 2 * this.#context.init.timeout;
+  }
+
+  sayDetach(): void {
+    this.say({ type: "DETACH", session: this.#session, epoch: this.#context.epoch });
+  }
+
   /** For status. */
   get connection(): ConnectionState {
     if (this.#standAlone !== null) return "StandAlone";
@@ -149,8 +174,9 @@ export class SourceLink implements Replication, MemberLink {
     this.#get.resync.stop();
   }
 
-  /** The connection stands: HELLO. */
-  connected(): void {
+  /** The connection stands, with this version of the link's protocol: HELLO. */
+  connected(version: number): void {
+    this.#linkVersion = version;
     const { io, superblock, init, bitmap, epoch } = this.#context;
     if (this.#state !== LinkState.Dialing) {
       io.hangUp(PEER);
@@ -196,6 +222,7 @@ export class SourceLink implements Replication, MemberLink {
     switch (message.type) {
       case "WELCOME":
         if (this.#state === LinkState.Greeting && this.#meeting.welcomed(message)) {
+          if (this.#context.detach !== Detach.No) return this.#greetDetached();
           this.#state = LinkState.Learning;
           this.#membership.welcomed(message.generations.current, message.unclean);
         }
@@ -205,6 +232,12 @@ export class SourceLink implements Replication, MemberLink {
         break;
       case "SYNCREADY":
         if (this.#state === LinkState.Preparing) this.#ready();
+        break;
+      case "DETACHED":
+        this.#detached();
+        break;
+      case "UNREADABLE":
+        if (this.#state === LinkState.Up) this.#get.reads.unreadable(message.seq);
         break;
       case "JOINED":
         if (this.#state === LinkState.Up && this.#membership.joined(message.epoch)) {
@@ -235,6 +268,18 @@ export class SourceLink implements Replication, MemberLink {
     else if (op.writes) writes.answered(op);
     else flushes.answered(op);
     return true;
+  }
+
+  /** DATA came. The buffer is given back. */
+  data(session: number, seq: number, offset: number, length: number, buffer: number): void {
+    if (session !== this.#session || this.#state !== LinkState.Up) {
+      this.#context.io.release(buffer);
+      return;
+    }
+    this.#heardAt = this.#context.now;
+    if (!this.#get.reads.data(seq, offset, length, buffer)) {
+      this.drop("data that nobody asked for");
+    }
   }
 
   /** See Replication. */
@@ -378,10 +423,32 @@ export class SourceLink implements Replication, MemberLink {
     this.#redialAt = now + REDIAL_REFUSED;
   }
 
+  /** There is nothing to compare: the peer has the only data. */
+  #greetDetached(): void {
+    if (!this.#context.upToDate.includes(this.peerId) || this.#linkVersion < VERSION_DETACH) {
+      this.drop("it cannot stand in for the local disk");
+      return;
+    }
+    this.#state = LinkState.Preparing;
+    this.sayDetach();
+  }
+
+  #detached(): void {
+    if (this.#context.detach === Detach.No) return;
+    if (this.#state === LinkState.Preparing) this.#up();
+    if (this.#state === LinkState.Up) this.#get.detached();
+  }
+
   #ready(): void {
-    const context = this.#context;
     // Bits were set meanwhile: the target must know that it is a mixture before it becomes one.
     if (this.#meeting.mustSyncAgain) return this.#meeting.sync();
+    this.#up();
+    if (this.#context.bitmap.count > 0) this.#get.resync.begin();
+    this.recordChanged();
+  }
+
+  #up(): void {
+    const context = this.#context;
     this.#state = LinkState.Up;
     this.#redialWait = REDIAL_FIRST;
     context.changed = true;
@@ -390,8 +457,6 @@ export class SourceLink implements Replication, MemberLink {
       dirtyBlocks: context.bitmap.count,
     });
     this.#resend();
-    if (context.bitmap.count > 0) this.#get.resync.begin();
-    this.recordChanged();
   }
 
   /** What is still in memory goes again, in order, before anything else. */
@@ -404,11 +469,13 @@ export class SourceLink implements Replication, MemberLink {
 
   /** The in-sync set or the session has changed: whatever waited for it goes on. */
   progressAll(): void {
-    const { writes, flushes } = this.#get;
+    const { writes, reads, flushes } = this.#get;
     for (const op of this.#table.ops) {
       if (op.state !== OpState.Running) continue;
       if (op.writes) {
         writes.progress(op);
+      } else if (op.kind === OpKind.Read) {
+        reads.progress(op);
       } else if (op.kind === OpKind.Flush || op.kind === OpKind.LogFlush) {
         flushes.resume(op);
         flushes.progress(op);

@@ -9,6 +9,7 @@
 import { PEER, type VolumeContext } from "./context.ts";
 import { Comparer } from "./comparer.ts";
 import { BLOCK_BYTES } from "./metadata/layout.ts";
+import { ReadServer } from "./read_server.ts";
 import { ReceivedFrames, withinVolume } from "./received_frames.ts";
 import { decodeSums } from "../wire/block_frames.ts";
 import { FLAG_COMPARE, FLAG_FUA, MAX_DIRTY_NUMBERS } from "../wire/replication.ts";
@@ -41,6 +42,9 @@ export class TargetLink {
   #done = 0;
   #heardAt = 0;
   readonly #comparer: Comparer;
+  /** The Primary's replica id. */
+  #sourceId = "";
+  readonly #reads: ReadServer;
 
   /** For the one peer of this volume. */
   constructor(context: VolumeContext, host: TargetHost) {
@@ -48,6 +52,7 @@ export class TargetLink {
     this.#host = host;
     this.#comparer = new Comparer(context, this);
     this.#frames = new ReceivedFrames(context, this);
+    this.#reads = new ReadServer(context, () => this.#ready ? this.#session : 0);
   }
 
   /** Counts connections. */
@@ -119,6 +124,9 @@ export class TargetLink {
       case "JOIN":
         this.#join(message);
         break;
+      case "DETACH":
+        this.#detach();
+        break;
       case "RECORD":
         this.#record(message.upToDate);
         break;
@@ -137,7 +145,7 @@ export class TargetLink {
     flags: number,
     head: Uint8Array,
   ): void {
-    const { io, failure } = this.#context;
+    const { io, failure, layout } = this.#context;
     if (session !== this.#session || !this.#ready || failure !== null) {
       if (buffer >= 0) io.release(buffer);
       return;
@@ -145,6 +153,10 @@ export class TargetLink {
     this.#heardAt = this.#context.now;
     if (kind === FrameKind.Flush) {
       this.#flush(seq);
+      return;
+    }
+    if (kind === FrameKind.Read && buffer < 0 && length > 0 && offset + length <= layout.size) {
+      this.#reads.read(session, seq, offset, length);
       return;
     }
     if (kind === FrameKind.Sums) {
@@ -165,6 +177,7 @@ export class TargetLink {
   /** A buffer may be had. */
   bufferFree(): void {
     this.#comparer.bufferFree();
+    this.#reads.bufferFree();
   }
 
   /** See ComparerHost. */
@@ -278,7 +291,10 @@ export class TargetLink {
           context.superblock.update(
             { epoch: hello.epoch, lineage: hello.lineage, sole: null },
             () => {
-              if (connection === this.#link && this.#connected) this.#welcome(hello.session);
+              if (connection === this.#link && this.#connected) {
+                this.#sourceId = hello.replicaId;
+                this.#welcome(hello.session);
+              }
               done();
             },
           );
@@ -352,6 +368,24 @@ export class TargetLink {
       { inconsistent: superblock.value.inconsistent || inconsistent, blank: "no" },
       () => context.bitmapWriter.flush(go),
     );
+  }
+
+  /** The Primary has lost its disk: whatever it may miss from now on, our bits name it. */
+  #detach(): void {
+    const { superblock, bitmap, bitmapWriter } = this.#context;
+    const link = this.#link;
+    const session = this.#session;
+    bitmap.fill();
+    bitmapWriter.flush(() => {
+      const peers = [this.#sourceId, ...superblock.value.peers.slice(1)];
+      superblock.update({ peers }, () => {
+        if (link !== this.#link) return;
+        this.#ready = true;
+        this.#syncing = false;
+        this.#context.changed = true;
+        this.#say({ type: "DETACHED", session });
+      });
+    });
   }
 
   /** Everything received before this is stable, then: Consistent, with the source's generations. */

@@ -44,6 +44,10 @@ export const enum FrameKind {
   Sums = 10,
   /** Answer to SUMS: which of the blocks differ. */
   Differs = 11,
+  /** Asks for data of the replica's disk. */
+  Read = 12,
+  /** Answer to READ. */
+  Data = 13,
 }
 
 /** Connection states, in DRBD's words. */
@@ -118,6 +122,14 @@ export type ControlMessage =
     readonly generation: string;
     readonly upToDate: readonly string[];
   }
+  /**
+   * Primary → replica: its own disk has failed. The replica takes all blocks as dirty about it, durably,
+   * before it answers. Also in place of SYNC in a later session.
+   */
+  | { readonly type: "DETACH"; readonly session: number; readonly epoch: number }
+  | { readonly type: "DETACHED"; readonly session: number }
+  /** Replica → Primary: what this READ asked for cannot be read here. */
+  | { readonly type: "UNREADABLE"; readonly session: number; readonly seq: number }
   | { readonly type: "PING" | "PONG"; readonly session: number };
 
 /** Generation identifiers of a replica, hex, as in DRBD: present data, since when a peer is missing, past. */
@@ -191,6 +203,15 @@ export interface VolumeIo {
 
   /** Begins with a client's request: the disk is asked. May be left out; time is taken by it. */
   began?(request: number): void;
+  /** Copies bytes from one buffer to another. */
+  copy(
+    from: BufferHandle,
+    fromOffset: number,
+    to: BufferHandle,
+    toOffset: number,
+    length: number,
+  ): void;
+
   /** Answers a client. For READ the data are in the request's buffer. errno 0: done. */
   answer(request: number, errno: number): void;
 
@@ -205,6 +226,8 @@ export interface VolumeIo {
 /** A replica's report, with what status shows of its peers. */
 export interface VolumeReport extends ReplicaReport {
   readonly frozen: boolean;
+  /** The own disk has failed and clients are, or will soon be, served from the peer's. */
+  readonly throughPeer: boolean;
   readonly peers: readonly PeerReport[];
 }
 
@@ -279,6 +302,8 @@ export interface VolumeInit {
   readonly soleBoot: boolean;
   readonly timeout: number;
   readonly resync: ResyncSettings;
+  /** What a Primary does whose own disk fails. */
+  readonly onIoError: "detach" | "hand-over";
   /** Other replicas' nodes; `peer` arguments are indexes into this list. */
   readonly peers: readonly string[];
   /** Linux boot id, to tell an agent's restart from a boot. */

@@ -6,7 +6,8 @@
  * `flush_path.ts` carry them out; `activity_log.ts` and `metadata/` say what a crash leaves on the
  * disk; `source_link.ts` is the Primary's and `target_link.ts` the replica's end of the connection;
  * `sync_decision.ts` decides how much to copy and `resync.ts` copies it; `membership.ts` asks the
- * cluster for a smaller or larger in-sync set; `roles.ts` promotes and demotes.
+ * cluster for a smaller or larger in-sync set; `roles.ts` promotes and demotes; `detachment.ts` does
+ * without a disk that has failed.
  *
  * The data plane calls the methods below as things happen, one at a time, and carries out what they
  * call on {@linkcode VolumeIo}; no method of `VolumeIo` may call back into the volume before it
@@ -23,10 +24,12 @@
  * @module
  */
 
+import { LINK_VERSIONS } from "../wire/link_versions.ts";
 import { NO_HEAD } from "../wire/replication.ts";
 import { ActivityLog } from "./activity_log.ts";
 import { PEER, VolumeContext } from "./context.ts";
 import { dirtyExtents } from "./dirty_extents.ts";
+import { Detachment } from "./detachment.ts";
 import { FlushPath } from "./flush_path.ts";
 import { type Op, OpKind, OpTable } from "./in_flight.ts";
 import { type Metadata, readMetadata } from "./metadata/format.ts";
@@ -71,8 +74,11 @@ export interface Volume {
   done(tag: number, errno: number): void;
   /** `acquire` may succeed again. */
   bufferFree(): void;
-  /** The connection that `dial` asked for stands and both ends have proved that they know the key. */
-  connected(peer: number): void;
+  /**
+   * The connection that `dial` asked for stands and both ends have proved that they know the key.
+   * `version`: of the link's protocol, the newest that both speak.
+   */
+  connected(peer: number, version?: number): void;
   /** A connection came in from this peer, authenticated. */
   accepted(peer: number): void;
   /** The connection ended, or `dial` failed. */
@@ -140,6 +146,7 @@ class VolumeMachine implements Volume {
   readonly #source: SourceLink;
   readonly #target: TargetLink;
   readonly #roles: Roles;
+  readonly #detachment: Detachment;
   #reportedAt = -Infinity;
   #reportedDirty = 0;
 
@@ -165,7 +172,7 @@ class VolumeMachine implements Volume {
       context.hasPeer ? context.bitmapWriter : null,
     );
     this.#source = new SourceLink(context, table);
-    this.#reads = new ReadPath(context, this.#requests);
+    this.#reads = new ReadPath(context, table, this.#requests, this.#source);
     this.#writes = new WritePath(context, log, this.#requests, this.#source);
     this.#flushes = new FlushPath(context, table, log, this.#requests, this.#source);
     this.#resync = new Resync(context, table, context.pace, {
@@ -174,9 +181,19 @@ class VolumeMachine implements Volume {
       resynced: () => this.#source.resynced(),
       unblocked: (op) => this.#requests.unblocked(op),
     });
+    this.#detachment = new Detachment(context, this.#source, {
+      table,
+      log,
+      requests: this.#requests,
+      reads: this.#reads,
+      writes: this.#writes,
+      flushes: this.#flushes,
+    });
     this.#source.bind({
       log,
+      detached: () => this.#detachment.agreed(),
       writes: this.#writes,
+      reads: this.#reads,
       flushes: this.#flushes,
       resync: this.#resync,
     });
@@ -192,9 +209,11 @@ class VolumeMachine implements Volume {
       resync: this.#resync,
       source: this.#source,
       target: this.#target,
+      detachment: this.#detachment,
     });
     context.onFailure = () => {
       if (context.role === "Secondary") this.#target.end();
+      else if (!this.#roles.ending) this.#detachment.begin();
     };
     this.#roles.open(metadata);
   }
@@ -236,9 +255,9 @@ class VolumeMachine implements Volume {
     this.#target.bufferFree();
   }
 
-  connected(peer: number): void {
+  connected(peer: number, version: number = LINK_VERSIONS.newest): void {
     this.#check(peer);
-    if (this.#context.role === "Primary") this.#source.connected();
+    if (this.#context.role === "Primary") this.#source.connected(version);
     else this.#context.io.hangUp(peer);
     this.#tell();
   }
@@ -269,6 +288,11 @@ class VolumeMachine implements Volume {
     head: Uint8Array = NO_HEAD,
   ): void {
     this.#check(peer);
+    if (kind === FrameKind.Data) {
+      this.#source.data(session, seq, offset, length, buffer);
+      this.#tell();
+      return;
+    }
     const answer = kind === FrameKind.Wrote || kind === FrameKind.Flushed ||
       kind === FrameKind.Resynced || kind === FrameKind.Differs;
     if (answer) this.#source.frame(kind, session, seq, head);
@@ -294,6 +318,8 @@ class VolumeMachine implements Volume {
       case "DECLINE":
       case "DIRTY":
       case "SYNCREADY":
+      case "DETACHED":
+      case "UNREADABLE":
       case "JOINED":
       case "PONG":
         this.#source.control(message);
@@ -323,6 +349,8 @@ class VolumeMachine implements Volume {
     context.pace.tick(context.now, this.#resync.underWay);
     if (context.role === "Primary" && context.hasPeer) this.#source.tick();
     this.#target.tick();
+    this.#writes.tick();
+    this.#detachment.tick();
     const dirty = context.bitmap.count;
     const progressed = this.#resync.active || this.#target.syncing || dirty !== this.#reportedDirty;
     if (progressed && now - this.#reportedAt >= PROGRESS_INTERVAL) context.changed = true;

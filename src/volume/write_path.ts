@@ -9,7 +9,7 @@
  */
 
 import type { ActivityLog } from "./activity_log.ts";
-import { EOPNOTSUPP, type VolumeContext } from "./context.ts";
+import { Detach, ENOSPC, EOPNOTSUPP, type VolumeContext } from "./context.ts";
 import { type Op, OpKind, OpState, PeerState } from "./in_flight.ts";
 import { BLOCK_BYTES } from "./metadata/layout.ts";
 import type { Requests } from "./requests.ts";
@@ -17,6 +17,8 @@ import { makeTag, TagKind } from "./tags.ts";
 
 /** Longest part of a request that is carried out at once, bytes: at most 9 extents. */
 export const CHUNK_BYTES = 32 * 1024 * 1024;
+/** How often a write is tried again for which the disk had no room, milliseconds. */
+const FULL_RETRY = 500;
 /** Protocol A: most bytes answered to clients and not yet by the peer; what a takeover may lose. */
 export const ASYNC_BYTES = 4 * 1024 * 1024;
 
@@ -24,10 +26,13 @@ export const ASYNC_BYTES = 4 * 1024 * 1024;
 export interface Replication {
   /** Data frames may be sent in the present session. */
   readonly streaming: boolean;
+  readonly session: number;
   /** Replica that the session is with. */
   readonly peerId: string;
   /** Dirty blocks are still to be copied in this session. */
   readonly syncing: boolean;
+  /** The peer holds everything, is connected, and could stand in for the local disk. */
+  readonly holdsAll: boolean;
   /** Sends the present chunk of an operation, or a FLUSH; sets `peer`, `frames` and `sentAt`. */
   send(op: Op): void;
 }
@@ -40,6 +45,11 @@ export class WritePath {
   readonly #link: Replication;
   /** Protocol A: bytes answered to clients and not yet by the peer. */
   #asyncBytes = 0;
+  /** Writes for which the disk had no room; nobody could stand in for it. */
+  #full: Op[] = [];
+  /** The full disk was noted. */
+  #told = false;
+  #retryAt = 0;
 
   /** Of one volume. */
   constructor(
@@ -68,6 +78,17 @@ export class WritePath {
     op.flushing = false;
     op.peer = PeerState.None;
     op.frames = 0;
+    if (this.#context.detach === Detach.No) {
+      this.#writeHere(op);
+      if (this.#link.streaming) this.#link.send(op);
+      return;
+    }
+    op.localDone = true;
+    if (this.#link.streaming) this.#link.send(op);
+    this.progress(op);
+  }
+
+  #writeHere(op: Op): void {
     const { io } = this.#context;
     const offset = op.offset + op.chunkOffset;
     const tag = makeTag(TagKind.Operation, op.index);
@@ -90,7 +111,36 @@ export class WritePath {
       default:
         io.zero(tag, offset, op.chunkLength, op.kind === OpKind.ZeroAllocated);
     }
-    if (this.#link.streaming) this.#link.send(op);
+  }
+
+  /** Time passed: tries again what the disk had no room for. */
+  tick(): void {
+    if (this.#full.length === 0 || this.#context.now < this.#retryAt) return;
+    const full = this.#full;
+    this.#full = [];
+    for (const op of full) {
+      if (this.#context.failure === null) this.#writeHere(op);
+      else op.localDone = true;
+    }
+  }
+
+  /** Whether writes wait for room on the disk. */
+  get full(): boolean {
+    return this.#full.length > 0;
+  }
+
+  #awaitRoom(op: Op): void {
+    const context = this.#context;
+    if (this.#full.length === 0) {
+      this.#retryAt = context.now + FULL_RETRY;
+      if (!this.#told) {
+        const text = "the disk is full and no other replica can stand in: writes wait for room";
+        context.note("error", "disk-full", text, { offset: op.offset, bytes: op.length });
+      }
+      this.#told = true;
+      context.changed = true;
+    }
+    this.#full.push(op);
   }
 
   /** The local I/O of a write ended. */
@@ -103,8 +153,22 @@ export class WritePath {
       io.zero(tag, op.offset + op.chunkOffset, op.chunkLength, false);
       return;
     }
+    const context = this.#context;
+    if (errno === ENOSPC && context.failure === null && !this.#link.holdsAll) {
+      this.#awaitRoom(op);
+      return;
+    }
     if (errno !== 0) {
-      this.#context.fail(`writing ${op.length} bytes at ${op.offset} failed`, errno);
+      context.fail(`writing ${op.length} bytes at ${op.offset} failed`, errno);
+    } else if (this.#told && this.#full.length === 0) {
+      this.#told = false;
+      context.changed = true;
+      context.note("info", "disk-room", "the disk has room again: writes go on");
+    }
+    if (context.failure !== null) {
+      // Whoever stands in for the disk has it, or will have it.
+      op.localDone = context.detach !== Detach.No;
+      this.progress(op);
       return;
     }
     if (op.fua && op.kind !== OpKind.Write && !op.flushing) {
@@ -142,7 +206,7 @@ export class WritePath {
 
   /** Something that the operation waits for may have come: goes on if it has. */
   progress(op: Op): void {
-    if (op.state !== OpState.Running || !op.localDone || this.#context.failure !== null) return;
+    if (op.state !== OpState.Running || !op.localDone || this.#context.stalled) return;
     if (op.peer === PeerState.Sent) {
       this.#answerEarly(op);
       return;
@@ -155,6 +219,8 @@ export class WritePath {
   /** Forgets what was under way: the role has ended by force. */
   abandon(): void {
     this.#asyncBytes = 0;
+    this.#full = [];
+    this.#told = false;
   }
 
   /** Whether every replica that counts has the operation. */
@@ -168,18 +234,21 @@ export class WritePath {
   #startChunk(op: Op): void {
     op.chunkLength = Math.min(CHUNK_BYTES, op.length - op.chunkOffset);
     op.state = OpState.Log;
-    if (this.#log.acquire(op)) this.logged(op);
+    const { detach } = this.#context;
+    if (detach === Detach.Asked) return;
+    if (detach !== Detach.No || this.#log.acquire(op)) this.logged(op);
   }
 
   #chunkDone(op: Op): void {
-    this.#log.release(op);
+    if (this.#context.detach === Detach.No) this.#log.release(op);
     op.chunkOffset += op.chunkLength;
     if (op.chunkOffset < op.length) this.#startChunk(op);
     else this.#requests.finish(op);
   }
 
   #answerEarly(op: Op): void {
-    if (this.#context.init.protocol !== "A" || op.answered || op.fua) return;
+    const { init, detach } = this.#context;
+    if (init.protocol !== "A" || op.answered || op.fua || detach !== Detach.No) return;
     if (op.chunkOffset + op.chunkLength < op.length) return;
     const { others } = this.#context;
     if (others.some((one) => one !== this.#link.peerId)) return;

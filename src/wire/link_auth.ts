@@ -28,6 +28,7 @@
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { clusterHash } from "./frame.ts";
+import { LINK_VERSIONS } from "./link_versions.ts";
 import {
   CLUSTER_BYTES,
   concat,
@@ -49,10 +50,9 @@ import {
   uint32,
 } from "./link_messages.ts";
 
+export { LINK_VERSIONS };
 export type { LinkRefusal };
 
-/** Oldest and newest version of the replication link that this code speaks. */
-export const LINK_VERSIONS = { oldest: 1, newest: 1 } as const;
 /** Bytes of a nonce; it must come from a cryptographic source and never be used twice. */
 export const NONCE_BYTES = 32;
 

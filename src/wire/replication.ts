@@ -13,8 +13,8 @@
  * 12     4   seq: chosen by the asking side, echoed in the answer
  * 16     8   offset in the volume, bytes, at most 2^53 - 1
  * 24     4   length of the range, bytes
- * 28     4   payload bytes: as length for WRITE, JSON bytes for control; for RESYNC, SUMS and DIFFERS
- *            a head (block_frames.ts), for RESYNC followed by `length` bytes of data; else 0
+ * 28     4   payload bytes: as length for WRITE and DATA, JSON bytes for control; for RESYNC, SUMS and
+ *            DIFFERS a head (block_frames.ts), for RESYNC followed by `length` bytes of data; else 0
  * 32     4   CRC-32 of the payload, 0 without payload
  * 36    24   zero
  * 60     4   CRC-32 of bytes 0..59
@@ -93,7 +93,7 @@ export type ReplicationError =
 
 /** Whether frames of this kind are followed by `length` bytes of data. */
 export function carriesData(kind: number): boolean {
-  return kind === FrameKind.Write || kind === FrameKind.Resync;
+  return kind === FrameKind.Write || kind === FrameKind.Resync || kind === FrameKind.Data;
 }
 
 /** Whether frames of this kind carry a head before their data. */
@@ -109,7 +109,8 @@ export function headBytes({ kind, payload, length }: FrameHeader): number {
 /** Whether frames of this kind name a range of the volume. */
 export function namesRange(kind: number): boolean {
   return kind === FrameKind.Write || kind === FrameKind.Trim ||
-    kind === FrameKind.Zero || kind === FrameKind.ZeroAllocated || carriesHead(kind);
+    kind === FrameKind.Zero || kind === FrameKind.ZeroAllocated || kind === FrameKind.Read ||
+    kind === FrameKind.Data || carriesHead(kind);
 }
 
 /** CRC-32 (ISO 3309) of a payload, as the header carries it; `head` stands before it. */
@@ -183,7 +184,7 @@ export function decodeHeader(
       ? "length"
       : undefined;
   }
-  if (header.kind > FrameKind.Differs) return "kind";
+  if (header.kind > FrameKind.Data) return "kind";
   if (carriesHead(header.kind)) {
     const head = headBytes(header);
     return header.length === 0 || header.length % 4096 !== 0 ||
@@ -199,8 +200,9 @@ export function decodeHeader(
   }
   if (header.payload !== 0 || header.payloadCrc !== 0) return "length";
   const ranged = namesRange(header.kind);
+  const longest = header.kind === FrameKind.Read ? MAX_DATA_PAYLOAD : MAX_RANGE;
   return ranged
-    ? (header.length === 0 || header.length > MAX_RANGE ? "length" : undefined)
+    ? (header.length === 0 || header.length > longest ? "length" : undefined)
     : header.length !== 0
     ? "length"
     : undefined;
@@ -317,6 +319,9 @@ const SHAPES: { readonly [T in ControlMessage["type"]]: Shape<ControlMessage> } 
     generation: hexId,
     upToDate: ids,
   }, "drop"),
+  DETACH: object({ type: oneOf("DETACH"), session: count, epoch: count }, "drop"),
+  DETACHED: object({ type: oneOf("DETACHED"), session: count }, "drop"),
+  UNREADABLE: object({ type: oneOf("UNREADABLE"), session: count, seq: count }, "drop"),
   PING: object({ type: oneOf("PING"), session: count }, "drop"),
   PONG: object({ type: oneOf("PONG"), session: count }, "drop"),
 };

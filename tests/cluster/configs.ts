@@ -57,6 +57,7 @@ export function makeConfig(shape: Shape = {}): Config {
     io: "buffered",
     timeout: 2 * DEADTIME,
     freezeLimit: 60_000,
+    onIoError: "detach",
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
     replicas: replicaNodes.map((node) => ({

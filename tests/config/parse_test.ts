@@ -50,6 +50,7 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     io: "buffered",
     timeout: 2000,
     freezeLimit: 60_000,
+    onIoError: "detach",
     alExtents: "auto",
     resync: { floor: 0.1, rateMax: null, latencyFactor: 2, stall: 10_000 },
     replicas: [

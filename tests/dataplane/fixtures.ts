@@ -81,6 +81,7 @@ export class Replica {
       io: options.io ?? "buffered",
       timeout: options.timeout ?? 2000,
       freezeLimit: options.freezeLimit ?? 60_000,
+      onIoError: "detach",
       alExtents: "auto",
       resync: DEFAULT_RESYNC,
       replicas: [

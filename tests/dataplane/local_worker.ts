@@ -85,6 +85,7 @@ class LocalVolume implements Volume {
       sole: null,
       pending: null,
       frozen: false,
+      throughPeer: false,
       peers: [],
     };
   }

@@ -13,6 +13,8 @@ export interface ChaosOptions extends WorldOptions {
   readonly seed: number;
   readonly steps: number;
   readonly power: boolean;
+  /** Disks fail, fill up, and cannot read, one at a time. */
+  readonly disks?: boolean;
   /** Check every member of the in-sync set all the time, not only what a client can see. */
   readonly strict?: boolean;
 }
@@ -98,6 +100,10 @@ export function chaos(options: ChaosOptions): string | null {
     const index = random.below(2);
     const node = world.nodes[index]!;
     const kind = random.next();
+    if (options.disks && random.chance(0.3)) {
+      disturbDisk();
+      return;
+    }
     if (down[index]) {
       if (kind < 0.8) {
         steps.push(`start ${node.name}${off[index] ? " (boot)" : ""}`);
@@ -129,6 +135,32 @@ export function chaos(options: ChaosOptions): string | null {
     }
   };
 
+  /** One disk is bad, or the one that is becomes good again and its agent starts anew. */
+  const disturbDisk = () => {
+    const bad = world.nodes.find(({ disk }) => disk.writeError || disk.readError || disk.metaError);
+    if (bad === undefined) {
+      const { disk, name } = random.chance(0.5) ? world.nodes[0] : world.nodes[1];
+      const kind = random.next();
+      if (kind < 0.4) disk.writeError = random.chance(0.5) ? 5 : 28;
+      else if (kind < 0.7) disk.readError = 5;
+      else if (kind < 0.8) disk.metaError = 5;
+      else Object.assign(disk, { writeError: 5, readError: 5, metaError: 5 });
+      steps.push(`disk of ${name}: ${disk.writeError} ${disk.readError} ${disk.metaError}`);
+    } else if (random.chance(0.5)) {
+      mendDisk(bad.index);
+    }
+  };
+
+  const mendDisk = (index: number) => {
+    const node = world.nodes[index]!;
+    Object.assign(node.disk, { writeError: 0, readError: 0, metaError: 0 });
+    steps.push(`disk of ${node.name} mended`);
+    if (node.report?.disk !== "Diskless") return;
+    world.crash(index, false);
+    down[index] = true;
+    off[index] = false;
+  };
+
   const clusterStep = () => {
     if (cluster.proposals.length > 0 && random.chance(0.5)) {
       cluster.apply(random.below(cluster.proposals.length));
@@ -151,6 +183,7 @@ export function chaos(options: ChaosOptions): string | null {
   steps.push("PEACE");
   world.setLink(true);
   cluster.leases = true;
+  for (const index of [0, 1]) mendDisk(index);
   for (const index of [0, 1]) if (down[index]) start(index, off[index]!);
   const [a, b] = world.nodes;
   const healed = () => {

@@ -18,4 +18,13 @@ Deno.test("killed agents, broken links, takeovers at any moment: nothing acknowl
 Deno.test("lost power as well: nothing flushed is lost, replicas become the same again", () =>
   lives(1000, 1150, true));
 
+Deno.test("disks that fail, fill up or cannot read, with and without lost power", () => {
+  for (let seed = 5000; seed < 5150; seed++) {
+    const power = seed % 3 === 0;
+    const onIoError = seed % 4 === 0 ? "hand-over" : "detach";
+    const options = { seed, steps: 1500, power, strict: true, disks: true, onIoError } as const;
+    assert.equal(chaos(options), null);
+  }
+});
+
 Deno.test("protocol B keeps the same promises", () => lives(2000, 2040, false, "B"));

@@ -36,6 +36,8 @@ export class FakeDisk {
   /** errno for every data write, and every read, from now on. */
   writeError = 0;
   readError = 0;
+  /** errno for every metadata write from now on. */
+  metaError = 0;
   discardError = 0;
 
   constructor(metadata: Uint8Array, volatileCache: boolean) {

@@ -51,6 +51,8 @@ export interface WorldOptions {
   readonly timeout?: number;
   readonly soleBoot?: boolean;
   readonly resync?: Partial<ResyncSettings>;
+  /** Default `hand-over`. */
+  readonly onIoError?: "detach" | "hand-over";
 }
 
 /** A client's request. */
@@ -137,6 +139,7 @@ export class World {
       soleBoot: this.options.soleBoot ?? false,
       timeout: this.options.timeout ?? 2000,
       resync: { ...DEFAULT_RESYNC, ...this.options.resync },
+      onIoError: this.options.onIoError ?? "hand-over",
       peers: [this.nodes[node.peer]!.name],
       bootId: `boot-${index}-${node.boots}`,
       volatileCache: node.disk.volatileCache,
@@ -347,6 +350,7 @@ export class World {
           return;
         }
         if (disk.writeError !== 0) {
+          if (this.random.chance(0.5)) apply(true);
           done(tag, disk.writeError);
           return;
         }
@@ -361,7 +365,9 @@ export class World {
         this.#add(node, "disk read", () => {
           const values = node.buffers.get(buffer);
           if (!values) throw new Error(`read into buffer ${buffer}, which is not held`);
-          each(offset, length, (block, i) => values[bufferOffset / BLOCK + i] = disk.get(block));
+          if (disk.readError === 0) {
+            each(offset, length, (block, i) => values[bufferOffset / BLOCK + i] = disk.get(block));
+          }
           done(tag, disk.readError);
         }),
       write: (tag, offset, length, buffer, bufferOffset, durable) => {
@@ -375,6 +381,10 @@ export class World {
           [block, value, disk.stable.get(block)] as const
         );
         this.#add(node, "disk flush", () => {
+          if (disk.writeError !== 0) {
+            done(tag, disk.writeError);
+            return;
+          }
           for (const [block, value, before] of covered) {
             // What was complete when the flush began is stable; later writes need not be.
             if (disk.stable.get(block) === before) disk.stable.set(block, value);
@@ -385,6 +395,10 @@ export class World {
       writeMeta: (tag, offset, bytes) => {
         const copy = bytes.slice();
         this.#add(node, "disk meta", () => {
+          if (disk.metaError !== 0) {
+            done(tag, disk.metaError);
+            return;
+          }
           disk.metadata.set(copy, offset);
           done(tag, 0);
         }, (power) => {
@@ -460,6 +474,13 @@ export class World {
           return -1;
         }
         return this.#buffer(node, new Array<number>(length / BLOCK).fill(-1));
+      },
+      copy: (from, fromOffset, to, toOffset, length) => {
+        const values = this.#held(node, from);
+        const into = this.#held(node, to);
+        for (let i = 0; i < length / BLOCK; i++) {
+          into[toOffset / BLOCK + i] = values[fromOffset / BLOCK + i]!;
+        }
       },
       release: (buffer) => {
         if (!node.buffers.delete(buffer)) throw new Error(`buffer ${buffer} was released twice`);

@@ -226,6 +226,14 @@ export class Cluster {
           });
           return;
         }
+        if (ask.replicaId === node.replicaId) {
+          // It has no disk to mint on: those that stay keep the generation that they bear.
+          this.#busy[node.index] = true;
+          this.#propose(node, life, version, `${node.name} leaves`, (register) => {
+            register.upToDate = register.upToDate.filter((one) => one !== ask.replicaId);
+          });
+          return;
+        }
         this.#mint(
           node,
           (generation) =>

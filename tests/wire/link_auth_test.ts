@@ -53,8 +53,8 @@ function reasonOf(step: LinkStep): string {
 Deno.test("two nodes with one key come together and learn each other's names", () => {
   const { a, b } = converse();
   assert.ok(a.verdict === "ok" && b.verdict === "ok");
-  assert.deepEqual([a.peer, a.volume, a.version], ["b", "data", 1]);
-  assert.deepEqual([b.peer, b.volume, b.version], ["a", "data", 1]);
+  assert.deepEqual([a.peer, a.volume, a.version], ["b", "data", 2]);
+  assert.deepEqual([b.peer, b.volume, b.version], ["a", "data", 2]);
 });
 
 Deno.test("bytes may come in any pieces, and what follows is handed on", () => {
@@ -159,7 +159,12 @@ Deno.test("no single flipped bit of the conversation is overlooked by both", () 
   }
 });
 
-Deno.test("a newer peer that still speaks version 1 is met in version 1, others are refused", () => {
+Deno.test("the newest version that both speak is used, and without one a peer is refused", () => {
+  const chosen = (oldest: number, newest: number) => {
+    const step = offered(oldest, newest);
+    if (step.verdict !== "more") return reasonOf(step);
+    return new DataView(step.send.buffer, step.send.byteOffset).getUint16(8);
+  };
   const offered = (oldest: number, newest: number) => {
     const hello = initiator().opening.slice();
     const view = new DataView(hello.buffer);
@@ -167,8 +172,11 @@ Deno.test("a newer peer that still speaks version 1 is met in version 1, others 
     view.setUint16(10, newest);
     return acceptor().consume(hello);
   };
-  assert.equal(reasonOf(offered(1, 4)), "more");
-  assert.equal(reasonOf(offered(2, 4)), "version");
+  assert.equal(chosen(1, 1), 1);
+  assert.equal(chosen(1, 2), 2);
+  assert.equal(chosen(1, 4), 2);
+  assert.equal(chosen(2, 4), 2);
+  assert.equal(reasonOf(offered(3, 4)), "version");
   assert.equal(reasonOf(offered(0, 0)), "version");
   assert.equal(reasonOf(offered(4, 1)), "version");
 });

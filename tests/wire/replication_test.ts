@@ -132,7 +132,11 @@ Deno.test("lengths beyond the limits, payloads where none belong and unknown kin
   assert.equal(decode(header(FrameKind.Wrote, 0, 0)).error, undefined);
   assert.equal(decode(header(FrameKind.Wrote, 0, 10)).error, "length");
   assert.equal(decode(header(FrameKind.Flush, 10, 0)).error, "length");
-  assert.equal(decode(header(12, 0, 0)).error, "kind");
+  assert.equal(decode(header(FrameKind.Read, MAX_DATA_PAYLOAD, 0)).error, undefined);
+  assert.equal(decode(header(FrameKind.Read, MAX_DATA_PAYLOAD + 1, 0)).error, "length");
+  assert.equal(decode(header(FrameKind.Data, 4096, 4096)).error, undefined);
+  assert.equal(decode(header(FrameKind.Data, 4096, 0)).error, "length");
+  for (const kind of [14, 255]) assert.equal(decode(header(kind, 0, 0)).error, "kind");
   assert.equal(decode(header(0, MAX_CONTROL_PAYLOAD + 1, MAX_CONTROL_PAYLOAD + 1)).error, "length");
   assert.equal(decode(header(FrameKind.Flush, 0, 0, 0, 2)).error, "flags");
   assert.equal(decode(header(FrameKind.Sums, 4096, 13, 0, FLAG_FUA)).error, "flags");

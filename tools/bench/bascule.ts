@@ -98,6 +98,7 @@ export async function startPlanes(options: PlaneOptions): Promise<Running> {
     io,
     freezeLimit: 60_000,
     timeout: 10_000,
+    onIoError: "detach",
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
     replicas: nodes.map((node) => ({

@@ -336,6 +336,12 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     gatherBlocks(this.pool.slab.bytes, this.pool.offset(buffer), picks);
   }
 
+  copy(from: number, fromOffset: number, to: number, toOffset: number, length: number): void {
+    const { pool } = this;
+    const at = pool.offset(from) + fromOffset;
+    pool.slab.bytes.copyWithin(pool.offset(to) + toOffset, at, at + length);
+  }
+
   // VolumeIo: clients and cluster.
 
   began(request: number): void {
@@ -423,8 +429,8 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
 
   // What links tell.
 
-  connected(peer: number): void {
-    this.#volume.connected(peer);
+  connected(peer: number, version: number): void {
+    this.#volume.connected(peer, version);
   }
 
   accepted(peer: number): void {
@@ -490,6 +496,7 @@ function volumeInit(init: WorkerInit, volatileCache: boolean, now: number): Volu
     soleBoot: init.soleBoot,
     timeout: init.timeout,
     resync: init.resync,
+    onIoError: init.onIoError,
     peers: init.peers.map((peer) => peer.node),
     bootId: init.bootId,
     volatileCache,

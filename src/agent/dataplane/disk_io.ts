@@ -2,8 +2,8 @@
 import type { Engine } from "../../os/engine.ts";
 import { ERRNO } from "../../os/errno.ts";
 import { Slab } from "../../os/memory.ts";
-import { BufferPool } from "./buffers.ts";
 import { RequestKind } from "../../volume/types.ts";
+import { BufferPool } from "./buffers.ts";
 import type { IoStats } from "./io_stats.ts";
 import type { Completion, Operations } from "./operations.ts";
 
@@ -54,7 +54,9 @@ class DiskOperation implements Completion {
   completed(_what: number, result: number): void {
     if (this.buffer >= 0) this.pool!.release(this.buffer);
     this.buffer = -1;
-    const errno = result < 0 ? -result : result === this.expected ? 0 : ERRNO.EIO;
+    // A file that is cut short by somebody cannot be read; a disk that is full writes what fits.
+    const short = this.kind === RequestKind.Write ? ERRNO.ENOSPC : ERRNO.EIO;
+    const errno = result < 0 ? -result : result === this.expected ? 0 : short;
     this.#owner.finish(this, errno);
   }
 }
@@ -231,7 +233,7 @@ export class DiskIo {
     const piece = Math.min(length, ZERO_BYTES);
     const operation = this.#operations.begin({
       completed: (_what, result) => {
-        if (result !== piece) return this.#done(tag, result < 0 ? -result : ERRNO.EIO);
+        if (result !== piece) return this.#done(tag, result < 0 ? -result : ERRNO.ENOSPC);
         if (piece === length) return this.#done(tag, 0);
         this.#writeZeroes(tag, offset + piece, length - piece);
       },

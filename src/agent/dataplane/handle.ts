@@ -215,6 +215,7 @@ function workerInit(
     alExtents: volume.alExtents,
     timeout: volume.timeout,
     resync: volume.resync,
+    onIoError: volume.onIoError,
     io: volume.io,
     disk: own.disk,
     metaDisk: own.metaDisk,

@@ -34,6 +34,7 @@ export interface WorkerInit {
   /** Milliseconds, as in the configuration. */
   readonly timeout: number;
   readonly resync: ResyncSettings;
+  readonly onIoError: "detach" | "hand-over";
   readonly io: "direct" | "buffered";
   readonly disk: string;
   /** `internal` or a path. */

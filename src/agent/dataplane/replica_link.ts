@@ -56,6 +56,8 @@ export class ReplicaLink implements Completion {
   readonly initiator: boolean;
   /** Index of the peer; -1 until an accepted connection has proved who it is. */
   peer: number;
+  /** Of the link's protocol; 0 until the challenge is over. */
+  version = 0;
   /** Monotonic milliseconds by which the challenge must be over. */
   readonly deadline: number;
   readonly #host: ReplicationHost;
@@ -296,6 +298,7 @@ export class ReplicaLink implements Completion {
     this.#at = 0;
     this.#end = step.rest.length;
     this.#slab.bytes.set(step.rest, this.#base);
+    this.version = step.version;
     this.peer = this.#host.names.peers.indexOf(step.peer);
     this.#host.opened(this);
     return true;

@@ -17,8 +17,8 @@ const CHALLENGE_PATIENCE = 5000;
 
 /** What a volume is told about its links. Never called from within a call of the volume. */
 export interface ReplicationEvents {
-  /** What `dial` asked for is there. */
-  connected(peer: number): void;
+  /** What `dial` asked for is there; both ends speak this version of the link's protocol. */
+  connected(peer: number, version: number): void;
   /** The peer connected by itself. */
   accepted(peer: number): void;
   /** The connection that counted is lost, or could not be made. */
@@ -244,7 +244,7 @@ export class Replication implements Completion, ReplicationHost {
 
   opened(link: ReplicaLink): void {
     const entry = this.#peers[link.peer]!;
-    if (link.initiator) return this.#events.connected(link.peer);
+    if (link.initiator) return this.#events.connected(link.peer, link.version);
     entry.wanted = false;
     entry.lost = null;
     entry.link?.close();

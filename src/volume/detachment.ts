@@ -1,0 +1,116 @@
+/**
+ * A Primary whose own disk has failed goes on through its peer's: a diskless Primary.
+ *
+ * Nothing is acknowledged on the way there. DETACH tells the peer, a member of the in-sync set, to take
+ * all blocks as dirty about this replica, durably: what is missed here is not followed one by one.
+ * DETACHED says that this is done; only then writes may reach the peer that no log of this disk names.
+ * Then this replica asks to leave the in-sync set itself, and serves again once that is known chosen:
+ * its disk may answer again after a restart, and must not pass for up to date.
+ */
+
+import { Detach, PEER, type VolumeContext } from "./context.ts";
+import type { FlushPath } from "./flush_path.ts";
+import { OpState, type OpTable } from "./in_flight.ts";
+import type { ActivityLog } from "./activity_log.ts";
+import type { ReadPath } from "./read_path.ts";
+import type { Requests } from "./requests.ts";
+import type { WritePath } from "./write_path.ts";
+
+/** The link, as far as a detachment needs it. */
+export interface DetachLink {
+  /** The peer holds everything, is connected, and understands DETACH. */
+  readonly holdsAll: boolean;
+  /** Sends DETACH in the present session. */
+  sayDetach(): void;
+  /** Whatever waited goes on if it may. */
+  progressAll(): void;
+}
+
+/** What a detachment takes over. */
+export interface DetachParts {
+  readonly table: OpTable;
+  readonly log: ActivityLog;
+  readonly requests: Requests;
+  readonly reads: ReadPath;
+  readonly writes: WritePath;
+  readonly flushes: FlushPath;
+}
+
+/** See the module comment. */
+export class Detachment {
+  readonly #context: VolumeContext;
+  readonly #link: DetachLink;
+  readonly #parts: DetachParts;
+  #askedAt = 0;
+
+  /** Of one volume. */
+  constructor(context: VolumeContext, link: DetachLink, parts: DetachParts) {
+    this.#context = context;
+    this.#link = link;
+    this.#parts = parts;
+  }
+
+  /** The disk of a Primary has failed: detaches if it shall and can, else the group must move. */
+  begin(): void {
+    const context = this.#context;
+    const { init, failure } = context;
+    const known = { policy: init.onIoError };
+    if (init.onIoError !== "detach" || !this.#link.holdsAll) {
+      const why = init.onIoError === "detach"
+        ? "the peer does not hold everything, or is not connected"
+        : "on_io_error says so";
+      context.note("error", "hand-over", `the group is to move: ${why}`, known);
+      return;
+    }
+    context.detach = Detach.Asked;
+    context.note(
+      "warning",
+      "detach",
+      `it goes on through ${init.peers[PEER]}, without the local disk: ${failure}`,
+      known,
+    );
+    this.#parts.log.abandon();
+    this.#link.sayDetach();
+  }
+
+  /** DETACHED: the peer takes all blocks as dirty about us. Also after a reconnect. */
+  agreed(): void {
+    const context = this.#context;
+    if (context.detach === Detach.Asked) {
+      context.detach = Detach.Agreed;
+      this.#ask();
+    }
+    for (const op of this.#parts.table.ops) {
+      if (op.state === OpState.Log) this.#parts.writes.logged(op);
+    }
+    this.recordChanged();
+  }
+
+  /** The in-sync set has changed, or something that was waited for has come. */
+  recordChanged(): void {
+    const context = this.#context;
+    if (context.detach === Detach.Agreed && !context.upToDate.includes(context.replicaId)) {
+      context.detach = Detach.Done;
+      context.changed = true;
+      context.note("warning", "detached", "it serves without a disk of its own", {
+        peer: context.init.peers[PEER]!,
+        epoch: context.epoch,
+      });
+      this.#parts.requests.review();
+    }
+    this.#link.progressAll();
+  }
+
+  /** Time passed. */
+  tick(): void {
+    const { detach, now, init } = this.#context;
+    if (detach === Detach.Agreed && now - this.#askedAt > init.timeout) this.#ask();
+  }
+
+  #ask(): void {
+    const { io, now, epoch, replicaId, failure, version } = this.#context;
+    this.#askedAt = now;
+    const reason = `its own disk has failed: ${failure}`;
+    io.ask({ type: "shrink", epoch, replicaId, reason, version });
+  }
+}

@@ -1,0 +1,249 @@
+/** Disks that fail, fill up, or cannot read a block: what a pair of replicas makes of it. */
+import assert from "node:assert/strict";
+import { FrameKind, RequestKind } from "../../src/volume/types.ts";
+import { FrameHeader } from "../../src/wire/replication.ts";
+import { isFrame } from "./harness.ts";
+import { Pair } from "./pair.ts";
+
+const Read = RequestKind.Read;
+const Write = RequestKind.Write;
+const Flush = RequestKind.Flush;
+const EIO = 5;
+const ENOSPC = 28;
+
+function failing(options: { onIoError?: "detach" | "hand-over" } = {}): Pair {
+  const pair = Pair.settled({ onIoError: "detach", ...options });
+  const { disk } = pair.world.nodes[0];
+  disk.writeError = EIO;
+  disk.metaError = EIO;
+  return pair;
+}
+
+Deno.test("a Primary whose disk fails goes on through its peer, and has left the set first", () => {
+  const pair = failing();
+  const [alpha, beta] = pair.world.nodes;
+  const before = pair.world.request(0, Write, 7);
+  pair.world.run(50);
+  assert.equal(before.answered, null, "it was answered while the record still names alpha");
+  pair.settle(200);
+  assert.deepEqual(pair.cluster.register.upToDate, ["bbbbbbbb"]);
+  assert.equal(before.answered, 0);
+  assert.equal(alpha.report!.disk, "Diskless");
+  assert.equal(alpha.report!.role, "Primary");
+  assert.equal(alpha.report!.throughPeer, true);
+  assert.equal(alpha.report!.frozen, false);
+
+  alpha.disk.readError = EIO;
+  const more = [8, 5000, 7].map((block) => pair.world.request(0, Write, block, 2));
+  const flush = pair.world.request(0, Flush);
+  pair.settle(100);
+  assert.ok([...more, flush].every((one) => one.answered === 0));
+  const read = pair.world.request(0, Read, 7, 3);
+  pair.settle(100);
+  assert.equal(read.answered, 0);
+  assert.deepEqual(pair.world.dataOf(read), [more[2]!.value, more[2]!.value, more[0]!.value]);
+  assert.equal(beta.disk.get(5001), more[1]!.value);
+  assert.equal(pair.dirtyOnDisk(1), pair.world.layout.blocks, "beta's bits must name all of alpha");
+});
+
+Deno.test("a diskless Primary hands over clean, and its disk comes back whole", () => {
+  const pair = failing();
+  const [alpha, beta] = pair.world.nodes;
+  const write = pair.world.request(0, Write, 7, 3);
+  pair.settle(300);
+  assert.equal(write.answered, 0);
+  alpha.volume!.order({ type: "demote", forced: false });
+  pair.settle(100);
+  assert.equal(pair.cluster.demoted[0], true, "it was not demoted clean");
+  pair.cluster.release(alpha);
+  pair.settle(50);
+  pair.take(1);
+  // The disk works again, and holds what it held: far less than beta.
+  pair.world.crash(0, false);
+  Object.assign(alpha.disk, { writeError: 0, metaError: 0 });
+  pair.restart(0);
+  pair.settle(20_000);
+  assert.deepEqual([...pair.cluster.register.upToDate].sort(), ["aaaaaaaa", "bbbbbbbb"]);
+  assert.equal(alpha.disk.get(8), write.value);
+  assert.equal(beta.report!.peers[0]!.outOfSyncBytes, 0);
+});
+
+Deno.test("the link of a diskless Primary may break: it waits for its peer, and nothing is lost", () => {
+  const pair = failing();
+  pair.world.request(0, Write, 7);
+  pair.settle(300);
+  pair.world.setLink(false);
+  const write = pair.world.request(0, Write, 9);
+  const read = pair.world.request(0, Read, 7);
+  pair.settle(1000);
+  assert.equal(write.answered, null);
+  assert.equal(read.answered, null);
+  pair.world.setLink(true);
+  pair.settle(3000);
+  assert.equal(write.answered, 0);
+  assert.equal(read.answered, 0);
+  assert.equal(pair.world.nodes[1].disk.get(9), write.value);
+  assert.equal(pair.dirtyOnDisk(1), pair.world.layout.blocks);
+  assert.deepEqual(pair.cluster.register.upToDate, ["bbbbbbbb"]);
+});
+
+Deno.test("it is killed on the way: a peer that was not asked yet takes over with all of it", () => {
+  const pair = failing();
+  const acknowledged = pair.world.requests.filter((one) => one.answered === 0);
+  const write = pair.world.request(0, Write, 7);
+  pair.world.run(5);
+  pair.world.crash(0, false);
+  Object.assign(pair.world.nodes[0].disk, { writeError: 0, metaError: 0 });
+  assert.equal(write.answered, null);
+  pair.settle(100);
+  pair.take(1);
+  pair.restart(0);
+  pair.settle(20_000);
+  assert.deepEqual([...pair.cluster.register.upToDate].sort(), ["aaaaaaaa", "bbbbbbbb"]);
+  for (const one of acknowledged) {
+    for (const block of one.blocks) assert.equal(pair.world.nodes[1].disk.get(block), one.value);
+  }
+  for (let block = 0; block < 16; block++) {
+    const [a, b] = pair.world.nodes.map(({ disk }) => disk.get(block));
+    assert.equal(a, b, `block ${block}`);
+  }
+});
+
+Deno.test("with on_io_error = hand-over, or a peer behind, it acknowledges nothing more", () => {
+  for (const behind of [false, true]) {
+    const pair = Pair.settled({ onIoError: behind ? "detach" : "hand-over" });
+    if (behind) {
+      pair.world.setLink(false);
+      pair.world.request(0, Write, 3);
+      pair.settle(3000);
+    }
+    pair.world.nodes[0].disk.writeError = EIO;
+    const write = pair.world.request(0, Write, 5);
+    pair.settle(2000);
+    assert.equal(write.answered, null);
+    assert.equal(pair.world.nodes[0].report!.disk, "Diskless");
+    assert.equal(pair.world.nodes[0].report!.throughPeer, false);
+    assert.match(pair.world.nodes[0].notes.map(({ rule }) => rule).join(" "), /hand-over/);
+  }
+});
+
+Deno.test("a block that cannot be read comes from the peer and is written back", () => {
+  for (const onIoError of ["detach", "hand-over"] as const) {
+    const pair = Pair.settled({ onIoError });
+    const [alpha] = pair.world.nodes;
+    const write = pair.world.request(0, Write, 40, 300);
+    pair.settle(100);
+    alpha.disk.write(50, 12345, true);
+    alpha.disk.readError = EIO;
+    const written: number[] = [];
+    const read = pair.world.request(0, Read, 40, 300);
+    pair.world.onDeliver = (to, message) => {
+      if (to === 1 && isFrame(message, FrameKind.Read)) {
+        written.push((message as FrameHeader).length);
+      }
+    };
+    pair.settle(200);
+    assert.equal(read.answered, 0);
+    assert.deepEqual(pair.world.dataOf(read), new Array(300).fill(write.value));
+    assert.deepEqual(written, [1 << 20, 300 * 4096 - (1 << 20)]);
+    alpha.disk.readError = 0;
+    assert.equal(alpha.disk.get(50), write.value, "it was not written back");
+    assert.equal(alpha.report!.disk, "UpToDate");
+    const again = pair.world.request(0, Read, 50);
+    pair.settle(50);
+    assert.deepEqual(pair.world.dataOf(again), [write.value]);
+  }
+});
+
+Deno.test("what no replica can read is an I/O error for that client alone", () => {
+  const pair = Pair.settled({ onIoError: "detach" });
+  const [alpha, beta] = pair.world.nodes;
+  const write = pair.world.request(0, Write, 3);
+  pair.settle(50);
+  alpha.disk.readError = EIO;
+  beta.disk.readError = EIO;
+  const bad = pair.world.request(0, Read, 3);
+  pair.settle(200);
+  assert.equal(bad.answered, EIO);
+  alpha.disk.readError = 0;
+  beta.disk.readError = 0;
+  const good = pair.world.request(0, Read, 3);
+  const more = pair.world.request(0, Write, 4);
+  pair.settle(200);
+  assert.deepEqual(pair.world.dataOf(good), [write.value]);
+  assert.equal(more.answered, 0);
+  assert.equal(pair.cluster.register.upToDate.length, 2);
+});
+
+Deno.test("an unreadable block waits for a member that is away, until it has left the set", () => {
+  const pair = Pair.settled({ onIoError: "detach" });
+  const [alpha] = pair.world.nodes;
+  pair.world.setLink(false);
+  alpha.disk.readError = EIO;
+  const read = pair.world.request(0, Read, 3);
+  pair.world.run(500);
+  assert.equal(read.answered, null);
+  pair.settle(4000);
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"]);
+  assert.equal(read.answered, EIO);
+});
+
+Deno.test("a full disk: the Primary detaches; a sole one waits for room and loses nothing", () => {
+  const pair = Pair.settled({ onIoError: "detach" });
+  pair.world.nodes[0].disk.writeError = ENOSPC;
+  const first = pair.world.request(0, Write, 3);
+  pair.settle(300);
+  assert.equal(first.answered, 0);
+  assert.equal(pair.world.nodes[0].report!.throughPeer, true);
+
+  const sole = Pair.settled({ onIoError: "detach" });
+  const [alpha] = sole.world.nodes;
+  sole.world.crash(1, false);
+  sole.world.request(0, Write, 1);
+  sole.settle(4000);
+  assert.deepEqual(sole.cluster.register.upToDate, ["aaaaaaaa"]);
+  alpha.disk.writeError = ENOSPC;
+  const waiting = [5, 6, 5].map((block) => sole.world.request(0, Write, block));
+  const read = sole.world.request(0, Read, 1);
+  sole.settle(3000);
+  assert.ok(waiting.every((one) => one.answered === null));
+  assert.equal(read.answered, 0, "reads go on");
+  assert.equal(alpha.report!.disk, "UpToDate");
+  alpha.disk.writeError = 0;
+  sole.settle(2000);
+  assert.ok(waiting.every((one) => one.answered === 0));
+  assert.equal(alpha.disk.get(5), waiting[2]!.value);
+  const rules = alpha.notes.map(({ rule }) => rule);
+  assert.equal(rules.filter((one) => one === "disk-full").length, 1);
+  assert.ok(rules.includes("disk-room"));
+});
+
+Deno.test("a Secondary whose disk fails or fills up never stops the Primary", () => {
+  for (const errno of [EIO, ENOSPC]) {
+    const pair = Pair.settled({ onIoError: "detach" });
+    const [, beta] = pair.world.nodes;
+    beta.disk.writeError = errno;
+    const write = pair.world.request(0, Write, 3);
+    pair.settle(4000);
+    assert.equal(write.answered, 0);
+    assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"]);
+    assert.equal(beta.report!.disk, "Diskless");
+    assert.equal(pair.world.nodes[0].report!.frozen, false);
+  }
+});
+
+Deno.test("a peer that does not know DETACH is not asked", () => {
+  const pair = Pair.settled({ onIoError: "detach" });
+  const [alpha] = pair.world.nodes;
+  const connected = alpha.volume!.connected.bind(alpha.volume);
+  alpha.volume!.connected = (peer) => connected(peer, 1);
+  pair.world.setLink(false);
+  pair.world.run(20);
+  pair.world.setLink(true);
+  pair.settle(2000);
+  alpha.disk.writeError = EIO;
+  const write = pair.world.request(0, Write, 3);
+  pair.settle(500);
+  assert.equal(write.answered, null);
+  assert.equal(alpha.report!.throughPeer, false);
+});
