@@ -205,6 +205,9 @@ export class Adversary {
         const latency = [1, deadtime * chance.pick([0.01, 0.1, 1])] as const;
         return [{ fault: "slowDisk", node, volume, latency, for: during() }];
       }
+      case "diskUnreadable":
+        if (volume === undefined) return [];
+        return [{ fault: "diskError", node, volume, errno: EIO, reads: true, for: during() }];
       case "diskError":
       case "diskFull": {
         if (volume === undefined) return [];

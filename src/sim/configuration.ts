@@ -104,7 +104,7 @@ function simulatedVolume(
   name: string,
   index: number,
   nodes: readonly string[],
-  { blocks, protocol, afterPowerLoss, soleBoot, deadtime }: Options,
+  { blocks, protocol, afterPowerLoss, soleBoot, onIoError, deadtime }: Options,
 ): VolumeConfig {
   const path = `/nowhere/${name}.sock`;
   return {
@@ -117,7 +117,7 @@ function simulatedVolume(
     io: "buffered",
     freezeLimit: 60_000,
     timeout: 2 * deadtime,
-    onIoError: "detach",
+    onIoError,
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
     // A network of its own.

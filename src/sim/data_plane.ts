@@ -6,13 +6,14 @@
 import type { Note } from "../cluster/types.ts";
 import {
   type ControlMessage,
-  FrameKind,
+  type FrameKind,
   RequestKind,
   type VolumeAsk,
   type VolumeIo,
   type VolumeOrder,
   type VolumeReport,
 } from "../volume/types.ts";
+import { carriesData } from "../wire/replication.ts";
 import { openVolume, type Volume } from "../volume/volume.ts";
 import type { Complete, Disk } from "./disk.ts";
 import { checkPromoted } from "./health.ts";
@@ -24,6 +25,8 @@ import { End, type Packet } from "./stream.ts";
 import type { VolumeShell } from "./volume_shell.ts";
 
 const BLOCK = 4096;
+/** What a read that failed leaves in its buffer: no write ever had this value. */
+const NOTHING_READ = -2;
 
 /** A client's request and who gets the answer; `values`: what was read. */
 export interface ClientRequest {
@@ -183,10 +186,12 @@ export class DataPlane implements VolumeIo {
     this.machine.effect();
     const values = this.#held(buffer);
     const first = offset / BLOCK;
-    this.#operate(tag, () => {
+    this.#operate(tag, (failed) => {
       const { cache } = this.#disk;
-      for (let i = 0; i < length / BLOCK; i++) values[at / BLOCK + i] = cache[first + i]!;
-    }, false);
+      for (let i = 0; i < length / BLOCK; i++) {
+        values[at / BLOCK + i] = failed ? NOTHING_READ : cache[first + i]!;
+      }
+    }, "read");
   }
 
   write(
@@ -199,7 +204,7 @@ export class DataPlane implements VolumeIo {
   ): void {
     this.machine.effect();
     const values = this.#held(buffer).slice(at / BLOCK, (at + length) / BLOCK);
-    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, values, durable), true);
+    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, values, durable), "write");
   }
 
   discard(tag: number, offset: number, length: number): void {
@@ -209,24 +214,23 @@ export class DataPlane implements VolumeIo {
   zero(tag: number, offset: number, length: number): void {
     this.machine.effect();
     const zeroes = new Int32Array(length / BLOCK);
-    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, zeroes, false), true);
+    this.#operate(tag, this.#disk.beginWrite(offset / BLOCK, zeroes, false), "write");
   }
 
   flush(tag: number): void {
     this.machine.effect();
-    this.#operate(tag, this.#disk.beginFlush(), false);
+    this.#operate(tag, this.#disk.beginFlush(), "flush");
   }
 
   writeMeta(tag: number, offset: number, bytes: Uint8Array): void {
     this.machine.effect();
-    this.#operate(tag, this.#disk.beginMetadata(offset, bytes), true);
+    this.#operate(tag, this.#disk.beginMetadata(offset, bytes), "write");
   }
 
-  /** `grows`: it may need room that a full disk does not have. */
-  #operate(tag: number, complete: Complete, grows: boolean): void {
+  #operate(tag: number, complete: Complete, what: "read" | "write" | "flush"): void {
     this.machine.world.schedule.after(this.#disk.delay(), () =>
       this.turn(() => {
-        const errno = this.#disk.errnoOf(grows);
+        const errno = this.#disk.errnoOf(what);
         complete(errno !== 0);
         this.#volume.done(tag, errno);
       }));
@@ -309,7 +313,7 @@ export class DataPlane implements VolumeIo {
     head: Uint8Array = NO_HEAD,
   ): void {
     this.machine.effect();
-    const data = kind === FrameKind.Write || kind === FrameKind.Resync;
+    const data = carriesData(kind);
     const values = data ? this.#held(buffer).slice(at / BLOCK, (at + length) / BLOCK) : null;
     this.#end?.send({ kind, session, seq, offset, length, values, flags, head });
   }

@@ -38,6 +38,8 @@ export class Disk {
   #looks = 1;
   /** errno of operations from now on: of all of them, or of those that need room; 0: it works. */
   failing = 0;
+  /** Only reads fail. */
+  onlyReads = false;
   /** Milliseconds that operations take, least and most. */
   latency: readonly [number, number] = [0.05, 0.5];
 
@@ -61,9 +63,10 @@ export class Disk {
     return this.#volatile;
   }
 
-  /** How an operation ends now; `grows`: it may need room that a full disk does not have. */
-  errnoOf(grows: boolean): number {
-    return this.failing === ENOSPC && !grows ? 0 : this.failing;
+  /** How an operation ends now; one that writes may need room that a full disk does not have. */
+  errnoOf(what: "read" | "write" | "flush"): number {
+    const spared = this.failing === ENOSPC ? what !== "write" : this.onlyReads && what !== "read";
+    return spared ? 0 : this.failing;
   }
 
   /** How long the next operation takes. */

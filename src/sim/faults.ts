@@ -68,12 +68,13 @@ export type Fault =
     readonly latency: readonly [number, number];
     readonly for: Duration;
   }
-  /** Operations fail: 5 (EIO) all of them, 28 (ENOSPC) those that write. */
+  /** Operations fail: 5 (EIO) all of them, or reads only; 28 (ENOSPC) those that write. */
   | {
     readonly fault: "diskError";
     readonly node: string;
     readonly volume: string;
     readonly errno: number;
+    readonly reads?: true;
     readonly for: Duration;
   }
   /** An operator asks the agent of `node`, or the first that runs. */

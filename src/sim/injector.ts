@@ -241,6 +241,7 @@ export class Injector {
       return this.#undo(fault.for, () => disk.latency = [0.05, 0.5]);
     }
     disk.failing = fault.errno;
+    disk.onlyReads = fault.reads === true;
     this.#undo(fault.for, () => {
       disk.failing = 0;
       // A disk that failed once is taken again by a new run of the agent.

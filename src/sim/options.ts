@@ -30,6 +30,7 @@ export const FAULTS = [
   "slowDisk",
   "diskError",
   "diskFull",
+  "diskUnreadable",
   "move",
   "standby",
   "serviceDies",
@@ -63,6 +64,7 @@ export interface Options {
   readonly protocol: ReplicationProtocol;
   readonly volatileCache: boolean;
   readonly soleBoot: boolean;
+  readonly onIoError: "detach" | "hand-over";
   readonly afterPowerLoss: "wait" | "go";
   readonly failback: "never" | "now";
   /** Clocks run by up to this share fast or slow. */
@@ -99,6 +101,7 @@ export const PLAIN: Options = {
   protocol: "C",
   volatileCache: true,
   soleBoot: false,
+  onIoError: "detach",
   afterPowerLoss: "wait",
   failback: "never",
   drift: 0,
@@ -145,6 +148,7 @@ export function drawOptions(seed: number, duration: number): Options {
     protocol,
     volatileCache: power !== "none" || chance.is(0.5),
     soleBoot: chance.is(0.2),
+    onIoError: chance.is(0.7) ? "detach" : "hand-over",
     afterPowerLoss: power === "many" && chance.is(0.2) ? "go" : "wait",
     failback: chance.is(0.3) ? "now" : "never",
     drift: chance.is(0.6) ? 0.1 : chance.is(0.5) ? 0.01 : 0,

@@ -81,7 +81,8 @@ export class VolumeShell {
   /** Why it is no running resource; null: it is one. */
   illness(): string | null {
     if (this.#report?.role !== "Primary") return "it is not Primary";
-    return this.#report.disk === "Diskless" ? "its disk failed" : null;
+    const { disk, throughPeer } = this.#report;
+    return disk === "Diskless" && !throughPeer ? "its disk failed" : null;
   }
 
   /** Ends it in order. */

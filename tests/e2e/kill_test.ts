@@ -21,7 +21,8 @@ const SHOW = Deno.env.has("BASCULE_KILLS");
 function fio(node: Node, ...args: string[]): string[] {
   const uri = `nbd+unix:///data?socket=${node.socket}`;
   const region = ["--offset", `${HALF}`, "--size", `${HALF}`, "--bs=4k", "--verify=crc32c"];
-  return ["fio", "--name=load", "--ioengine=nbd", `--uri=${uri}`, ...region, ...args];
+  // A job of its own process would outlive fio when that is killed.
+  return ["fio", "--thread", "--name=load", "--ioengine=nbd", `--uri=${uri}`, ...region, ...args];
 }
 
 /** Random writes that fio reads back and checks while it runs, until it is ended or cannot go on. */
