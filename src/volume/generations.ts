@@ -4,8 +4,11 @@
 
 import type { Generations } from "./types.ts";
 
-/** Past generations that are remembered. */
-export const HISTORY_LENGTH = 8;
+/**
+ * Past generations that are remembered. Each takeover of a lone replica adds one, and a peer whose
+ * generation is forgotten passes for a split brain when it comes back.
+ */
+export const HISTORY_LENGTH = 64;
 
 /**
  * A new present generation. Bits are kept since `bitmap`: the generation that the peer last shared,
