@@ -8,7 +8,7 @@ import type { Generations } from "./types.ts";
  * Past generations that are remembered. Each takeover of a lone replica adds one, and a peer whose
  * generation is forgotten passes for a split brain when it comes back.
  */
-export const HISTORY_LENGTH = 64;
+export const HISTORY_LENGTH = 24;
 
 /**
  * A new present generation. Bits are kept since `bitmap`: the generation that the peer last shared,
