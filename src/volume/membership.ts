@@ -72,6 +72,14 @@ export class Membership {
     return this.#peerGeneration === generations.current && !this.#peerUnclean;
   }
 
+  /** Whether the connected peer is the other member, in sync and with nothing to come. */
+  get peerHoldsAll(): boolean {
+    const { others, upToDate, bitmap, joining } = this.#context;
+    const { streaming, syncing, peerId } = this.#link;
+    return streaming && !syncing && bitmap.count === 0 && joining === null &&
+      others.length === 1 && others[0] === peerId && upToDate.includes(peerId) && this.peerAgrees;
+  }
+
   /** WELCOME told what the replica bears. */
   welcomed(generation: string, unclean: boolean): void {
     this.#peerGeneration = generation;

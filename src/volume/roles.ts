@@ -11,6 +11,7 @@ import { adopt } from "./generations.ts";
 import type { OpTable } from "./in_flight.ts";
 import { EXTENT_BLOCKS } from "./metadata/layout.ts";
 import type { Metadata } from "./metadata/format.ts";
+import { type Promote, unfitFor } from "./promotion.ts";
 import type { Superblock } from "./metadata/superblock.ts";
 import type { Requests } from "./requests.ts";
 import type { Resync } from "./resync.ts";
@@ -19,7 +20,6 @@ import type { TargetLink } from "./target_link.ts";
 import type { VolumeOrder } from "./types.ts";
 import type { WritePath } from "./write_path.ts";
 
-type Promote = Extract<VolumeOrder, { type: "promote" }>;
 type RecordOrder = Extract<VolumeOrder, { type: "record" }>;
 
 /** The parts that a change of role concerns. */
@@ -207,24 +207,6 @@ export class Roles {
     this.#parts.requests.abandon();
   }
 
-  /** Why this replica may not be Primary of that epoch; null if it may. */
-  #unfit(order: Promote): string | null {
-    const { superblock, replicaId, init } = this.#context;
-    const own = superblock.value;
-    const { record } = order;
-    if (!record.upToDate.includes(replicaId)) return "it is not in the in-sync set";
-    if (own.inconsistent) return "its data are Inconsistent";
-    if (record.generation !== own.generations.current && record.generation !== own.pending) {
-      return `its generation is ${own.generations.current}, the record's ${record.generation}`;
-    }
-    if (order.epoch > own.epoch) {
-      return order.lineage === null ? "the lineage of the cluster's data is not known yet" : null;
-    }
-    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&
-      (own.sole.bootId === init.bootId || init.soleBoot);
-    return resumes ? null : `epoch ${order.epoch} is past, it has served or seen ${own.epoch}`;
-  }
-
   #promote(order: Promote, done: () => void): void {
     const context = this.#context;
     if (context.role === "Primary" && context.epoch === order.epoch) {
@@ -234,7 +216,7 @@ export class Roles {
     }
     const unfit = context.role === "Primary" || this.#closed
       ? "it is not Secondary"
-      : this.#unfit(order);
+      : unfitFor(context, order);
     if (unfit !== null) {
       context.note("error", "promote-refused", `it cannot be Primary: ${unfit}`, {
         epoch: order.epoch,

@@ -119,10 +119,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   }
 
   get holdsAll(): boolean {
-    const { others, upToDate, bitmap, joining } = this.#context;
-    return this.streaming && !this.syncing && bitmap.count === 0 && joining === null &&
-      others.length === 1 && others[0] === this.peerId && upToDate.includes(this.peerId) &&
-      this.#membership.peerAgrees && this.#linkVersion >= VERSION_DETACH;
+    return this.#linkVersion >= VERSION_DETACH && this.#membership.peerHoldsAll;
   }
 
   /** A session stands, or was lost a moment ago. */

@@ -5,6 +5,7 @@
 
 import { Connection, FakeNode, type Message } from "./fake_node.ts";
 import { BLOCK, FakeDisk, Random } from "./fake_disk.ts";
+import type { Pending, Request, WorldOptions } from "./world_types.ts";
 import { type Geometry, geometry } from "../../src/volume/metadata/layout.ts";
 import { formatMetadata } from "../../src/volume/metadata/format.ts";
 import { openVolume, type Volume } from "../../src/volume/volume.ts";
@@ -17,7 +18,7 @@ import {
   type VolumeInit,
   type VolumeIo,
 } from "../../src/volume/types.ts";
-import type { ReplicationProtocol, ResyncSettings } from "../../src/config/types.ts";
+
 import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
 import { gatherValues, valueDigest, valueSums } from "../../src/sim/block_values.ts";
 import {
@@ -31,42 +32,7 @@ import {
   REPLICATION_HEADER_BYTES,
 } from "../../src/wire/replication.ts";
 
-/** Something that will happen. */
-interface Pending {
-  readonly what: string;
-  readonly node: number;
-  readonly run: () => void;
-  /** For disk I/O: what a crash does to it. */
-  readonly crash?: (power: boolean) => void;
-}
-
-/** How the world is made. */
-export interface WorldOptions {
-  readonly seed?: number;
-  readonly extents?: number;
-  readonly logSlots?: number;
-  readonly volatileCache?: boolean;
-  readonly protocol?: ReplicationProtocol;
-  readonly blank?: "zero" | "unknown" | "no";
-  readonly timeout?: number;
-  readonly soleBoot?: boolean;
-  readonly resync?: Partial<ResyncSettings>;
-  /** Default `hand-over`. */
-  readonly onIoError?: "detach" | "hand-over";
-}
-
-/** A client's request. */
-export interface Request {
-  readonly id: number;
-  readonly node: number;
-  readonly life: number;
-  readonly kind: RequestKind;
-  readonly blocks: readonly number[];
-  readonly value: number;
-  readonly fua: boolean;
-  buffer: number;
-  answered: number | null;
-}
+export type { Request, WorldOptions };
 
 /** See the module comment. */
 export class World {

@@ -1,5 +1,4 @@
 /** The event loop of one volume: everything that happens to it comes through here. */
-import { randomBytes } from "node:crypto";
 import type { Note } from "../../cluster/types.ts";
 import { NBD_STATE, type NbdExport } from "../../nbd/mod.ts";
 import { boottimeMs } from "../../os/clock.ts";
@@ -18,7 +17,7 @@ import type { Volume } from "../../volume/volume.ts";
 import { NO_HEAD } from "../../wire/replication.ts";
 import { blockDigest, blockSums, gatherBlocks } from "./block_sums.ts";
 import { BufferPool } from "./buffers.ts";
-import { allocationOf, DiskError } from "./disk.ts";
+import { allocationOf } from "./disk.ts";
 import { DiskIo } from "./disk_io.ts";
 import { type ExportHost, ExportServer } from "./export_server.ts";
 import { IoStats } from "./io_stats.ts";
@@ -28,6 +27,7 @@ import { Operations } from "./operations.ts";
 import { OrderInlet } from "./order_inlet.ts";
 import { openReplicaDisk, type ReplicaDisk } from "./replica_disk.ts";
 import { Replication, type ReplicationEvents } from "./replication.ts";
+import { opened, volumeInit } from "./volume_init.ts";
 
 /** Opens a volume; tests put their own in. */
 export type OpenVolume = (io: VolumeIo, init: VolumeInit, metadata: Uint8Array) => Volume;
@@ -476,32 +476,4 @@ function requestOf(kind: FrameKind): RequestKind | null {
     default:
       return null;
   }
-}
-
-/** The volume's own refusals are for operators, as those of the disk are. */
-function opened(open: () => Volume): Volume {
-  try {
-    return open();
-  } catch (error) {
-    throw new DiskError(error instanceof Error ? error.message : String(error), { cause: error });
-  }
-}
-
-function volumeInit(init: WorkerInit, volatileCache: boolean, now: number): VolumeInit {
-  return {
-    name: init.volume,
-    node: init.node,
-    size: init.size,
-    protocol: init.protocol,
-    soleBoot: init.soleBoot,
-    timeout: init.timeout,
-    resync: init.resync,
-    onIoError: init.onIoError,
-    peers: init.peers.map((peer) => peer.node),
-    bootId: init.bootId,
-    volatileCache,
-    freshStorage: randomBytes(8).toString("hex"),
-    sessionSeed: randomBytes(4).readUInt32BE() >>> 1,
-    now,
-  };
 }
