@@ -69,6 +69,8 @@ export class NbdSession {
   #rules: RequestRules | undefined;
   #refusal: NbdError = NBD_ERROR.OK;
   #clientFlags = 0;
+  /** What the request under way is to be refused with. */
+  #verdict: NbdError = NBD_ERROR.OK;
   /** Payload bytes still to come, in `Payload` and `Drain`. */
   #left = 0;
 
@@ -168,7 +170,7 @@ export class NbdSession {
           const count = Math.min(this.#left, end - at);
           at += count;
           this.#left -= count;
-          if (this.#left === 0) this.#phase = Phase.Header;
+          if (this.#left === 0) this.#offer();
           break;
         }
         case Phase.Filter:
@@ -311,11 +313,18 @@ export class NbdSession {
   #offer(): void {
     const request = this.#request;
     this.#phase = Phase.Offer;
-    const error = this.#refusal !== NBD_ERROR.OK ? this.#refusal : this.#rules!.check(request);
+    const error = this.#judge(request);
     if (error !== NBD_ERROR.OK) {
-      if (!this.#sink.reject(request, error)) return;
-      this.#left = request.payload;
-      this.#phase = this.#left > 0 ? Phase.Drain : Phase.Header;
+      this.#verdict = error;
+      if (request.payload > 0) {
+        // The answer comes after the payload: libnbd does not look for it before all is sent.
+        this.#left = request.payload;
+        request.payload = 0;
+        this.#phase = Phase.Drain;
+      } else if (this.#sink.reject(request, error)) {
+        this.#verdict = NBD_ERROR.OK;
+        this.#phase = Phase.Header;
+      }
     } else if (request.type === NBD_CMD.WRITE) {
       if (!this.#sink.write(request, this.target)) return;
       const { at, buffer } = this.target;
@@ -329,6 +338,12 @@ export class NbdSession {
     } else if (this.#sink.request(request)) {
       this.#phase = Phase.Header;
     }
+  }
+
+  /** What is wrong with the request; once something was found, it stays. */
+  #judge(request: NbdRequest): NbdError {
+    if (this.#verdict !== NBD_ERROR.OK) return this.#verdict;
+    return this.#refusal !== NBD_ERROR.OK ? this.#refusal : this.#rules!.check(request);
   }
 
   #payload(count: number): void {
