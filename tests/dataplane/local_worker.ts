@@ -12,11 +12,13 @@ const ESHUTDOWN = 108;
 
 class LocalVolume implements Volume {
   readonly #io: VolumeIo;
+  readonly #size: number;
   #primary = false;
   #pending = 0;
 
-  constructor(io: VolumeIo) {
+  constructor(io: VolumeIo, size: number) {
     this.#io = io;
+    this.#size = size;
   }
 
   request(
@@ -29,6 +31,10 @@ class LocalVolume implements Volume {
     at: number,
   ): void {
     if (!this.#primary) return this.#io.answer(id, ESHUTDOWN);
+    const ranged = kind !== RequestKind.Flush;
+    if (ranged && !(length > 0 && offset >= 0 && offset + length <= this.#size)) {
+      throw new Error(`a request out of bounds: kind ${kind}, ${length} bytes at ${offset}`);
+    }
     this.#pending++;
     switch (kind) {
       case RequestKind.Read:
@@ -107,5 +113,5 @@ class LocalVolume implements Volume {
 
 serveDataPlane((io, init, metadata) => {
   readMetadata(metadata, { volume: init.name, size: init.size });
-  return new LocalVolume(io);
+  return new LocalVolume(io, init.size);
 });
