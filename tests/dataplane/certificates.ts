@@ -1,4 +1,4 @@
-/** Certificates for a test: an authority, and a server at 127.0.0.1 and localhost. */
+/** Certificates for a test: an authority, and a server's. */
 import type { TlsConfig } from "../../src/config/types.ts";
 import { must } from "./fixtures.ts";
 
@@ -8,8 +8,11 @@ export interface Certificates {
   readonly tls: TlsConfig;
 }
 
-/** Makes them in a new directory. */
-export async function makeCertificates(directory: string): Promise<Certificates> {
+/** Makes them in a new directory, for a server of these names. */
+export async function makeCertificates(
+  directory: string,
+  names = "DNS:localhost,IP:127.0.0.1",
+): Promise<Certificates> {
   Deno.mkdirSync(directory);
   const file = (name: string) => `${directory}/${name}`;
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
@@ -19,7 +22,7 @@ export async function makeCertificates(directory: string): Promise<Certificates>
   ]);
   await must("openssl", [
     ...["req", ...key, "-keyout", file("server-key.pem"), "-out", file("server.csr")],
-    ...["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+    ...["-subj", "/CN=localhost", "-addext", `subjectAltName=${names}`],
   ]);
   await must("openssl", [
     ...["x509", "-req", "-in", file("server.csr"), "-out", file("server-cert.pem"), "-days", "2"],

@@ -5,6 +5,7 @@ import type { ExportConfig } from "../../src/config/types.ts";
 import { NBD_CMD, NBD_ERROR } from "../../src/nbd/mod.ts";
 import { ENGINES, Replica, toolTest, withRig } from "./fixtures.ts";
 import { freePort, Pair } from "./pair.ts";
+import { QemuIo } from "./qemu_io.ts";
 
 const BLOCK = 4096;
 
@@ -203,58 +204,6 @@ Deno.test("a demotion answers what is under way, refuses what follows, and hangs
     assert.equal(replica.fatal, null);
   }));
 
-/** qemu-io, told one command after the other. */
-class QemuIo {
-  said = "";
-  readonly #child: Deno.ChildProcess;
-  readonly #commands: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
-  readonly #reading: Promise<void>;
-  #heard = () => {};
-
-  constructor(image: string) {
-    this.#child = new Deno.Command("qemu-io", {
-      args: ["--image-opts", image],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "inherit",
-    }).spawn();
-    this.#commands = this.#child.stdin.getWriter();
-    this.#reading = this.#read();
-  }
-
-  /** Carries a read or write out; rejects when its end is not told in 40 seconds. */
-  async done(command: string): Promise<void> {
-    const before = this.#ops();
-    await this.#commands.write(new TextEncoder().encode(`${command}\n`));
-    for (const deadline = performance.now() + 40_000; this.#ops() === before;) {
-      if (performance.now() > deadline) throw new Error(`${command}: no end\n${this.said}`);
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#heard = resolve;
-      const timer = setTimeout(resolve, 200);
-      await promise;
-      clearTimeout(timer);
-    }
-  }
-
-  async quit(): Promise<void> {
-    await this.#commands.write(new TextEncoder().encode("quit\n"));
-    await this.#commands.close();
-    await this.#reading;
-    await this.#child.status;
-  }
-
-  #ops(): number {
-    return this.said.split("ops/sec").length;
-  }
-
-  async #read(): Promise<void> {
-    for await (const bytes of this.#child.stdout) {
-      this.said += new TextDecoder().decode(bytes);
-      this.#heard();
-    }
-  }
-}
-
 toolTest(
   ["qemu-io"],
   "qemu with reconnect-delay sees a pause, not an error",
@@ -264,9 +213,11 @@ toolTest(
       const pair = await Pair.start(rig, { export: where });
       await pair.promote(pair.a);
       await pair.connected();
-      const qemu = new QemuIo(
+      const qemu = new QemuIo([
+        "qemu-io",
+        "--image-opts",
         `driver=nbd,host=127.0.0.1,port=${where.tcp!.port},export=data,reconnect-delay=30`,
-      );
+      ]);
       const patterns = Array.from({ length: 24 }, (_, n) => [n + 1, n * 64] as const);
       try {
         for (const [pattern, at] of patterns.slice(0, 12)) {

@@ -47,6 +47,10 @@ export interface ClusterOptions {
   readonly sizeMiB?: number;
   /** Default C. */
   readonly protocol?: "A" | "B" | "C";
+  /** TOML of `export`, the same for all volumes; default: none. */
+  readonly export?: (network: Network) => string;
+  /** A second, small volume of the group. */
+  readonly second?: string;
   /** TOML of the resources after volume and address; default: none. */
   readonly resources?: readonly string[];
   /** More lines of `[cluster]` and of `[groups.web]`. */
@@ -87,6 +91,7 @@ export class Cluster {
   readonly spare: Node | null;
   /** Bytes of volume data. */
   readonly size: number;
+  readonly #volumes: readonly string[];
 
   constructor(network: Network, executable: string, options: ClusterOptions) {
     this.network = network;
@@ -95,6 +100,7 @@ export class Cluster {
     this.witness = new Node("witness", network, executable);
     this.spare = options.spare ? new Node("spare", network, executable) : null;
     this.size = (options.sizeMiB ?? 64) * MIB;
+    this.#volumes = ["data", ...(options.second === undefined ? [] : [options.second])];
     createKeyFile(this.key);
     Deno.writeTextFileSync(this.configuration, this.#toml(options));
   }
@@ -141,7 +147,7 @@ export class Cluster {
   /** Runs `bascule volume create data` on both nodes. */
   async createVolumes(): Promise<void> {
     for (const node of [this.alpha, this.beta]) {
-      await must(node.command("volume", "create", "data"));
+      for (const volume of this.#volumes) await must(node.command("volume", "create", volume));
     }
   }
 
@@ -214,12 +220,12 @@ export class Cluster {
   }
 
   #toml(options: ClusterOptions): string {
-    const { protocol = "C", resources = [], cluster = [], group = [] } = options;
+    const { protocol = "C", resources = [], cluster = [], group = [], export: where } = options;
     const links = (node: Node) =>
       ([0, 1] as const).map((network) => `udp://${this.network.address(node.name, network)}:6940`);
-    const replica = (node: Node) =>
-      `${node.name} = { disk = "${node.disk}", ` +
-      `address = "${this.network.address(node.name, 1)}:6941" }`;
+    const replica = (node: Node, index: number) =>
+      `${node.name} = { disk = "${node.disk}${index === 0 ? "" : index}", ` +
+      `address = "${this.network.address(node.name, 1)}:${6941 + index}" }`;
     return [
       `[cluster]`,
       `name = "e2e"`,
@@ -233,16 +239,21 @@ export class Cluster {
         `links = ${JSON.stringify(links(node))}`,
         ...(node === this.witness ? [`witness = true`] : []),
       ]),
-      `[volumes.data]`,
-      `size = "${this.size / MIB}MiB"`,
-      `protocol = "${protocol}"`,
-      `[volumes.data.replicas]`,
-      replica(this.alpha),
-      replica(this.beta),
+      ...this.#volumes.flatMap((volume, index) => [
+        `[volumes.${volume}]`,
+        `size = "${index === 0 ? this.size / MIB : 8}MiB"`,
+        `protocol = "${protocol}"`,
+        ...(where === undefined ? [] : [`export = ${where(this.network)}`]),
+        `[volumes.${volume}.replicas]`,
+        replica(this.alpha, index),
+        replica(this.beta, index),
+      ]),
       `[groups.web]`,
       `prefer = ["alpha"]`,
       ...group,
-      `resources = ["volume:data", "ip:${VIRTUAL_ADDRESS}/24"`,
+      `resources = [`,
+      ...this.#volumes.map((volume) => `  "volume:${volume}",`),
+      `  "ip:${VIRTUAL_ADDRESS}/24"`,
       ...resources.map((resource) => `  , ${resource}`),
       `]`,
       ``,
