@@ -46,6 +46,7 @@ export function statusDocument(
       role: role === "witness" ? "witness" : "data",
       voter: node.voter,
       heardAgo: node.heardAgo,
+      silence: node.silence,
       sameConfig: node.sameConfig,
       config: node.configHash,
       reach: node.reach,

@@ -11,6 +11,9 @@
 import { type ClusterState, note } from "./state.ts";
 import type { Frame, Heartbeat } from "./types.ts";
 
+/** Silences are counted in steps of a quarter of a keepalive; so many steps, the last without end. */
+const SILENCE_STEPS = 40;
+
 /** Sequence numbers older than the newest by this much are dropped. */
 const WINDOW = 1024;
 
@@ -38,6 +41,9 @@ export interface Peer {
   /** Newest fresh frame of a confirmed run. */
   lastHeard: number | null;
   liveness: Liveness;
+  /** How often it was silent for so many steps between two frames, since the own start. */
+  readonly silences: number[];
+  longestSilence: number;
   /** Since when it has been heard without a silence of deadtime; meaningful while alive. */
   aliveSince: number;
   /** Newest frame of the run before this one, if that was heard. */
@@ -104,6 +110,8 @@ function createPeer(node: string, links: number, now: number): Peer {
     seen: new Float64Array(WINDOW),
     lastHeard: null,
     liveness: "unknown",
+    silences: [],
+    longestSilence: 0,
     aliveSince: now,
     formerHeard: null,
     links: createLinks(links),
@@ -172,7 +180,10 @@ export function receiveFrame(state: ClusterState, link: number, frame: Frame): P
     counters.unconfirmed++;
     return null;
   }
-  if (newest) peer.lastHeard = state.now;
+  if (newest) {
+    countSilence(state, peer);
+    peer.lastHeard = state.now;
+  }
   if (frame.body.type === "HEARTBEAT" && frame.seq > peer.heartbeatSeq) {
     peer.heartbeat = frame.body;
     peer.heartbeatSeq = frame.seq;
@@ -188,6 +199,22 @@ function sayOtherProtocol(state: ClusterState, peer: Peer, protocol: number): vo
   const text = `${peer.node} writes version ${protocol} of the cluster protocol, ` +
     `this program reads ${least} to ${newest}: its frames are refused; ${mend}`;
   note(state, "error", "other-protocol", text, { protocol, least, newest }, { node: peer.node });
+}
+
+/** Length of a step of a peer's `silences`, milliseconds. */
+export function silenceStep(keepalive: number): number {
+  return keepalive / 4;
+}
+
+/** How near it came to be taken for dead while it lived. */
+function countSilence(state: ClusterState, peer: Peer): void {
+  if (peer.lastHeard === null || !isAlive(peer)) return;
+  const silence = state.now - peer.lastHeard;
+  const step = Math.floor(silence / silenceStep(state.timing.keepalive));
+  const { silences } = peer;
+  while (silences.length <= Math.min(step, SILENCE_STEPS - 1)) silences.push(0);
+  silences[Math.min(step, SILENCE_STEPS - 1)]! += 1;
+  peer.longestSilence = Math.max(peer.longestSilence, silence);
 }
 
 function beginRun(

@@ -4,7 +4,7 @@ import { rankCandidates, type Ranked } from "./candidates.ts";
 import { gatherFacts, knownGroup, ownReplicas } from "./facts.ts";
 import type { Group } from "./group_state.ts";
 import { ownerLostSince } from "./lease.ts";
-import { type FrameCounters, isAlive } from "./membership.ts";
+import { type FrameCounters, isAlive, silenceStep } from "./membership.ts";
 import type { Decision } from "./ownership.ts";
 import { leavingNodes } from "./push.ts";
 import { countVotes, type Votes } from "./quorum.ts";
@@ -20,6 +20,13 @@ import type {
   ReplicaHealth,
 } from "./types.ts";
 
+/** How regularly a node is heard: how often its silences lasted so many steps. Milliseconds. */
+export interface SilenceView {
+  readonly stepMs: number;
+  readonly counts: readonly number[];
+  readonly longestMs: number;
+}
+
 /** One node as this node sees it. */
 export interface NodeView {
   readonly name: string;
@@ -33,6 +40,8 @@ export interface NodeView {
   readonly phase: AgentPhase | null;
   /** Milliseconds since its newest frame; null: none since the own start; 0 for this node. */
   readonly heardAgo: number | null;
+  /** Silences between its frames while it lived; null for this node. */
+  readonly silence: SilenceView | null;
   /** Whether it runs the same configuration; null: not said yet. */
   readonly sameConfig: boolean | null;
   /** Hash of what it runs; null: not said yet. */
@@ -193,6 +202,7 @@ function nodeView(state: ClusterState, now: number, name: string, witness: boole
       incarnation: state.self.incarnation,
       phase: state.phase,
       heardAgo: 0,
+      silence: null,
       sameConfig: true,
       configHash: state.config.hash,
       replicas: ownReplicas(state),
@@ -216,6 +226,11 @@ function nodeView(state: ClusterState, now: number, name: string, witness: boole
     incarnation: peer.incarnation,
     phase: isAlive(peer) ? heartbeat?.phase ?? null : null,
     heardAgo: peer.lastHeard === null ? null : Math.max(0, now - peer.lastHeard),
+    silence: {
+      stepMs: silenceStep(state.timing.keepalive),
+      counts: [...peer.silences],
+      longestMs: peer.longestSilence,
+    },
     configHash: heartbeat?.configHash ?? null,
     sameConfig: heartbeat === null ? null : heartbeat.configHash === state.config.hash,
     replicas: heartbeat?.replicas ?? {},

@@ -85,6 +85,15 @@ export interface NodeStatus {
   readonly voter?: boolean;
   /** Milliseconds since its newest frame; null: never heard. */
   readonly heardAgo?: number | null;
+  /**
+   * How regularly it is heard: between its frames it was silent for `n` to `n + 1` steps of `stepMs`
+   * milliseconds `counts[n]` times since this agent's start; null for the node that answers.
+   */
+  readonly silence?: {
+    readonly stepMs: number;
+    readonly counts: readonly number[];
+    readonly longestMs: number;
+  } | null;
   /** Whether it runs the same configuration; null: not said yet. */
   readonly sameConfig?: boolean | null;
   /** Hash of the configuration that it runs; null: not said yet. */

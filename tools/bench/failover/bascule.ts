@@ -2,12 +2,10 @@
 import { createKeyFile } from "../../../src/config/key_file.ts";
 import { request } from "../../../src/status/client.ts";
 import type { StatusDocument } from "../../../src/status/types.ts";
+import { AGENTS, MAIN, runAgent, runtimeOf } from "./agents.ts";
 import type { Cluster, Contender } from "./contender.ts";
 import { responder } from "./responder.ts";
 import { type HostName, type NodeName, otherNode, type Site } from "./site.ts";
-
-const MAIN = new URL("../../../main.ts", import.meta.url).pathname;
-const AGENTS = ["a", "b", "witness"] as const;
 
 /** Bascule with this dead time; it says that it lives five times in it. */
 export function bascule(deadtime: number): Contender {
@@ -60,12 +58,12 @@ class BasculeCluster implements Cluster {
   }
 
   start(node: NodeName): Promise<void> {
-    this.#run(node);
+    runAgent(this.#site, node, this.#directory);
     return Promise.resolve();
   }
 
   startRest(): Promise<void> {
-    this.#run("witness");
+    runAgent(this.#site, "witness", this.#directory);
     return Promise.resolve();
   }
 
@@ -81,7 +79,7 @@ class BasculeCluster implements Cluster {
 
   async handOver(active: NodeName): Promise<void> {
     const command = { type: "move", group: "web", to: otherNode(active) };
-    await request(this.#runtime(active), "POST", "/v1/command", command);
+    await request(runtimeOf(this.#directory, active), "POST", "/v1/command", command);
   }
 
   rejoin(): Promise<void> {
@@ -96,35 +94,11 @@ class BasculeCluster implements Cluster {
     });
   }
 
-  #runtime(node: HostName): string {
-    return `${this.#directory}/${node}/run`;
-  }
-
   async #status(node: HostName): Promise<StatusDocument | null> {
     try {
-      return await request(this.#runtime(node), "GET", "/v1/status") as StatusDocument;
+      return await request(runtimeOf(this.#directory, node), "GET", "/v1/status") as StatusDocument;
     } catch {
       return null;
     }
-  }
-
-  #run(node: HostName): void {
-    const home = `${this.#directory}/${node}`;
-    Deno.mkdirSync(home, { recursive: true });
-    const keepLog = 'log=$1; shift; exec "$@" 2>>"$log"';
-    const command = [Deno.execPath(), "run", "-A", "--quiet", MAIN, "run"];
-    const options = ["-c", `${this.#directory}/bascule.toml`, "--node", node];
-    const paths = ["--state-dir", `${home}/state`, "--runtime-dir", this.#runtime(node)];
-    const [program = "", ...args] = this.#site.on(node, [
-      "sh",
-      "-c",
-      keepLog,
-      "sh",
-      `${home}/agent.log`,
-      ...command,
-      ...options,
-      ...paths,
-    ]);
-    new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
   }
 }
