@@ -18,6 +18,9 @@ import type { ClusterKeys } from "../config/key_file.ts";
 
 /** How often a volume that could not be opened is tried again, in milliseconds. */
 const REOPEN_INTERVAL = 2000;
+/** A disk that has failed is taken again after so long at first, and at most; milliseconds. */
+const REATTACH_FIRST = 5000;
+const REATTACH_LAST = 300_000;
 
 /** What the volumes tell the agent. */
 export interface VolumeEvents {
@@ -43,6 +46,8 @@ interface Managed {
   report: VolumeReport | null;
   failure: string | null;
   timer: ReturnType<typeof setTimeout> | null;
+  /** Until a disk that fails next is taken again, milliseconds. */
+  reattachAfter: number;
   promotion: Waiter<void> | null;
   demotion: Waiter<{ clean: boolean }> | null;
   /** The newest record and lease, told again to a Worker that starts later. */
@@ -82,6 +87,7 @@ export class Volumes {
         report: null,
         failure: null,
         timer: null,
+        reattachAfter: REATTACH_FIRST,
         promotion: null,
         demotion: null,
         record: null,
@@ -202,11 +208,33 @@ export class Volumes {
         this.#note(managed, "info", "volume-open", "the disk is open again");
       }
       this.#events.report(managed.config.name, report);
+      this.#reattach(managed, worker, report);
     };
     worker.onAsk = (ask) => this.#asked(managed, ask);
     worker.onNote = (note) => this.#events.note(note);
     worker.onFatal = (reason) => this.#failed(managed, reason);
     if (managed.record) worker.order(managed.record);
+  }
+
+  /**
+   * A disk that failed under a Secondary may work again: it had no room, or its cable was loose. It is
+   * opened anew and resynced; one that keeps failing is tried ever more seldom.
+   */
+  #reattach(managed: Managed, worker: VolumeWorker, report: VolumeReport): void {
+    if (report.disk === "UpToDate") managed.reattachAfter = REATTACH_FIRST;
+    const failed = report.disk === "Diskless" && report.role === "Secondary";
+    if (!failed || managed.timer !== null || this.#closing) return;
+    const delay = managed.reattachAfter;
+    managed.reattachAfter = Math.min(2 * delay, REATTACH_LAST);
+    this.#note(managed, "info", "reattach", `the disk is tried again in ${delay / 1000} s`);
+    managed.timer = setTimeout(async () => {
+      managed.timer = null;
+      const again = managed.report?.disk === "Diskless" && managed.report.role === "Secondary";
+      if (this.#closing || managed.worker !== worker || !again) return;
+      managed.worker = null;
+      await worker.close();
+      if (!this.#closing) this.#open(managed);
+    }, delay);
   }
 
   #asked(managed: Managed, ask: VolumeAsk): void {

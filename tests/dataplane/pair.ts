@@ -18,6 +18,8 @@ export interface PairOptions {
   readonly through?: number;
   /** Where b listens; default: any free port. */
   readonly portB?: number;
+  /** Disk of a, formatted by `formatReplica`, in place of a file of its own. */
+  readonly diskA?: string;
 }
 
 /** A port that was free a moment ago. */
@@ -54,7 +56,7 @@ export class Pair {
 
   static async start(rig: Rig, options: PairOptions = {}): Promise<Pair> {
     const pair = new Pair(rig, options);
-    pair.startA(false);
+    pair.startA(options.diskA !== undefined);
     pair.startB(false);
     await pair.reported();
     const ids = [pair.a, pair.b].map((replica) => replica.report.replicaId);
@@ -153,7 +155,7 @@ export class Pair {
     peer: { node: string; port: number },
     keepDisk: boolean,
   ): Replica {
-    const { engine, protocol, size, timeout, io, freezeLimit } = this.#options;
+    const { engine, protocol, size, timeout, io, freezeLimit, diskA } = this.#options;
     const replica = this.rig.start({
       node,
       port,
@@ -162,6 +164,7 @@ export class Pair {
       size: size ?? 64 * MIB,
       timeout: timeout ?? 2000,
       keepDisk,
+      ...(node === "a" && diskA !== undefined ? { disk: diskA } : {}),
       ...(engine === undefined ? {} : { engine }),
       ...(protocol === undefined ? {} : { protocol }),
       ...(io === undefined ? {} : { io }),
