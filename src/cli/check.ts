@@ -10,6 +10,7 @@ import { message } from "@optique/core/message";
 import { checkKeyFile } from "../config/key_file.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problem.ts";
+import { checkTlsFiles } from "../config/tls_files.ts";
 import type { Config } from "../config/types.ts";
 import { defineCommand, EXIT } from "./command.ts";
 import { type GlobalOptions, localNode } from "./options.ts";
@@ -18,7 +19,7 @@ import { count, printError, printLine } from "./output.ts";
 /** The command `check`. */
 export const checkCommand = defineCommand(
   "check",
-  message`Check the configuration and the key file.`,
+  message`Check the configuration, the key file, and the certificates of exports.`,
   object({}),
   runCheck,
 );
@@ -34,6 +35,7 @@ export function runCheck(options: GlobalOptions): Promise<number> {
   }
   if (options.node !== undefined) localNode(config, options);
   if (!reportKeyFile(config.cluster.keyFile)) return Promise.resolve(EXIT.usage);
+  if (!reportTlsFiles(config)) return Promise.resolve(EXIT.usage);
   printLine(`${options.config}: good; ${summary(config)}`);
   return Promise.resolve(EXIT.done);
 }
@@ -56,6 +58,17 @@ function reportKeyFile(path: string): boolean {
       for (const problem of check.problems) printError(formatProblem(path, problem));
       return false;
   }
+}
+
+/** Says what is wrong with the certificates of exports. Returns false if one of them is unusable. */
+function reportTlsFiles({ volumes }: Config): boolean {
+  const all = volumes.flatMap((volume) => volume.export.tcp?.tls ?? []);
+  const distinct = new Map(all.map((tls) => [`${tls.certificate}\0${tls.key}`, tls]));
+  const findings = [...distinct.values()].flatMap((tls) => checkTlsFiles(tls, new Date()));
+  for (const { severity, text } of findings) {
+    printError(severity === "warning" ? `warning: ${text}` : text);
+  }
+  return findings.every(({ severity }) => severity === "warning");
 }
 
 function summary(config: Config): string {

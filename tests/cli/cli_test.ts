@@ -74,6 +74,28 @@ test("check of a key file that others can read exits 2", async (directory) => {
   assert.equal(err, `${directory}/key: has mode 0644, so others can use the key; chmod 600 it\n`);
 });
 
+test("check looks at the certificates of exports, once each", async (directory) => {
+  const files = `certificate = "${directory}/cert.pem", key = "${directory}/key.pem"`;
+  const where = `{ address = "tcp://127.0.0.1:10809", tls = { ${files} } }`;
+  const file = await writeSample(
+    directory,
+    (text) => text.replaceAll(/^size = .*$/gm, (line) => `${line}\nexport = ${where}`),
+  );
+  await bascule("config", "key", `${directory}/key`);
+  const absent = await bascule("check", "-c", file);
+  assert.equal(absent.code, 0);
+  assert.equal(
+    absent.err,
+    ["cert", "key"].map((name) =>
+      `warning: ${directory}/${name}.pem does not exist here; nodes that serve the volume need it\n`
+    ).join(""),
+  );
+  await Deno.writeTextFile(`${directory}/cert.pem`, "no certificate\n");
+  const bad = await bascule("check", "-c", file);
+  assert.deepEqual([bad.code, bad.out], [2, ""]);
+  assert.match(bad.err, /cert\.pem holds no certificate in PEM; write the server's into it\n$/m);
+});
+
 test("check shows every problem with file, line and column, and exits 2", async (directory) => {
   const file = await writeSample(
     directory,
