@@ -33,11 +33,13 @@ export interface Pair {
   confirmedOff: number;
   /** As of the last look: what was begun together is given up when it becomes so. */
   alone: boolean;
+  /** As last noted. */
+  behind: boolean;
 }
 
 /** Nothing is known. */
 export function createPair(): Pair {
-  return { joint: false, togetherSince: null, confirmedOff: 0, alone: false };
+  return { joint: false, togetherSince: null, confirmedOff: 0, alone: false, behind: false };
 }
 
 /** The other voter of a pair; null where the record does not name exactly two, this node one of them. */
@@ -56,6 +58,26 @@ export function lostItsState(state: ClusterState, record: ClusterRecord, peer: P
     state.now - peer.aliveSince >= state.timing.deadtime;
 }
 
+/**
+ * Whether the peer is known to have decided something alone that this node never saw: its silence is no
+ * reason to go on with what was before.
+ */
+export function isBehind(state: ClusterState): boolean {
+  for (const { name, told, known } of state.registers.values()) {
+    const own = state.acceptor.accepted.get(name)?.proposal.value.version ?? 0;
+    if (told > Math.max(own, known?.record?.version ?? 0)) return true;
+  }
+  return false;
+}
+
+/** Whether a survivor hears that its peer serves the group, too: then not even a `sole` mark is enough. */
+export function peerServes(state: ClusterState, group: Group): boolean {
+  const record = knownCluster(state);
+  const peer = record && otherVoter(state, record);
+  return peer !== null && isAlive(peer) &&
+    peer.heartbeat?.asks[group.config.name] !== undefined;
+}
+
 /** Whether the own vote is a quorum now. */
 export function decidesAlone(state: ClusterState): boolean {
   const { config: { cluster: { quorum, bootAlone } }, acceptor, pair, timing } = state;
@@ -65,7 +87,9 @@ export function decidesAlone(state: ClusterState): boolean {
   if (record === null || peer === null) return false;
   if (quorum === "fencing") return record.solo === state.self.node;
   if (isAlive(peer) && !lostItsState(state, record, peer)) return false;
-  if (pair.joint) return true;
+  // After an own pause the peer gets the time to be heard that it gets after a start.
+  if (state.now < acceptor.restartedUntil) return false;
+  if (pair.joint && !isBehind(state)) return true;
   if (pair.confirmedOff > 0 && pair.confirmedOff >= peer.incarnation) return true;
   return bootAlone && state.now - state.startedAt >= timing.initdead;
 }
@@ -81,6 +105,7 @@ export function leasesAlone(state: ClusterState, group: Group): boolean {
   const record = knownCluster(state);
   const peer = record && otherVoter(state, record);
   if (peer === null) return false;
+  if (isBehind(state)) return false;
   if (peer.liveness === "late" || peer.liveness === "dead") return true;
   if (!isAlive(peer) || peer.heartbeat?.asks[group.config.name] !== undefined) return false;
   const grant = group.votes.get(peer.node) ?? -Infinity;

@@ -100,6 +100,7 @@ export function handleHeartbeat(
 /** A peer says that a newer version is chosen: a quorum read will tell. */
 function hearVersion(state: ClusterState, name: RegisterName, version: number): void {
   const register = state.registers.get(name);
+  if (register) register.told = Math.max(register.told, version);
   if (!register || version <= register.heardVersion) return;
   register.heardVersion = version;
   if (version <= (register.known?.record?.version ?? 0)) return;

@@ -8,7 +8,7 @@
 
 import { sameRun } from "./ballot.ts";
 import { grant } from "./acceptor.ts";
-import { leasesAlone } from "./alone.ts";
+import { leasesAlone, peerServes } from "./alone.ts";
 import { isPast } from "./era.ts";
 import { type Group, isServing } from "./group_state.ts";
 import type { Peer } from "./membership.ts";
@@ -84,10 +84,16 @@ export function isSole(state: ClusterState, group: Group): boolean {
     group.volumes.every(({ name }) => state.replicas.get(name)?.sole === group.epoch);
 }
 
+/** In `survivor` mode a sole member may have a rival that is one, too. */
+function isDoubled(state: ClusterState, group: Group): boolean {
+  return state.config.cluster.quorum === "survivor" &&
+    (group.awaitingRead || peerServes(state, group));
+}
+
 /** Until when the group may be served now. 0: not at all. */
 function heldUntil(state: ClusterState, group: Group): number {
   if (!isServing(group) || group.outdated || isPast(state)) return 0;
-  if (isSole(state, group)) return Infinity;
+  if (isSole(state, group) && !isDoubled(state, group)) return Infinity;
   const voters = knownCluster(state)?.voters;
   if (!voters || group.awaitingRead || group.underMark || state.fencing.pending) return 0;
   const base = leasesAlone(state, group)

@@ -1,7 +1,7 @@
 /** Keeps what a node of a pair knows together with its peer, see `alone.ts`. */
 
 import { acceptedCluster, isListed } from "./accepted.ts";
-import { decidesAlone, otherVoter } from "./alone.ts";
+import { decidesAlone, isBehind, otherVoter } from "./alone.ts";
 import { isAlive, type Peer } from "./membership.ts";
 import { abandonJoint } from "./register.ts";
 import { type ClusterState, knownCluster, note } from "./state.ts";
@@ -19,9 +19,15 @@ export function drivePair(state: ClusterState): void {
   if (quorum === "majority" || record === null) return;
   const alone = decidesAlone(state);
   if (alone && !pair.alone) {
-    for (const register of state.registers.values()) abandonJoint(state, register);
+    for (const register of state.registers.values()) {
+      abandonJoint(state, register);
+      // What this voter accepted and the peer may not have is made certain, at a ballot of its own.
+      register.forceWriteBack = true;
+      register.wantRead = true;
+    }
   }
   pair.alone = alone;
+  noteBehind(state);
   const accepted = acceptedCluster(acceptor);
   const peer = otherVoter(state, record);
   if (accepted === null || peer === null) return;
@@ -35,7 +41,7 @@ export function drivePair(state: ClusterState): void {
     pair.togetherSince = null;
     return;
   }
-  const together = isAlive(peer) && peer.heartbeat !== null;
+  const together = !alone && isAlive(peer) && peer.heartbeat !== null;
   if (quorum === "survivor" && together) readSince(state, peer.aliveSince);
   if (pair.joint) return;
   const cluster = state.registers.get("cluster")!;
@@ -51,6 +57,19 @@ export function drivePair(state: ClusterState): void {
     if (together) register.wantRead = true;
   }
   if (!missing) becomeJoint(state, peer);
+}
+
+/** Said once: what this node lacks, and who can tell it. */
+function noteBehind(state: ClusterState): void {
+  const { pair, config: { cluster: { quorum } } } = state;
+  const behind = quorum === "survivor" && pair.joint && isBehind(state);
+  if (behind === pair.behind) return;
+  pair.behind = behind;
+  if (!behind) return;
+  const text =
+    "The other node has decided something alone that is not known here: without it this " +
+    `node takes nothing; if it is lost for good, "bascule volume promote" goes on with what is here`;
+  note(state, "warning", "behind", text, {});
 }
 
 /** After a silence nothing is decided before both have shown each other what they decided alone. */

@@ -28,7 +28,8 @@ export function handlePause(state: ClusterState, gap: number): void {
     register.wantRead = true;
   }
   for (const group of state.groups.values()) {
-    if (isServing(group) && !isSole(state, group)) group.awaitingRead = true;
+    const mayDouble = state.config.cluster.quorum === "survivor";
+    if (isServing(group) && (mayDouble || !isSole(state, group))) group.awaitingRead = true;
   }
   state.urgent = true;
 }

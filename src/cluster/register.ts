@@ -357,7 +357,10 @@ function settle(
 ): void {
   register.attempt = null;
   register.confirmedAt = attempt.startedAt;
-  if (attempt.electorate.needed >= 2) register.jointAt = attempt.startedAt;
+  if (attempt.electorate.needed >= 2) {
+    register.jointAt = attempt.startedAt;
+    register.told = 0;
+  }
   const before = register.known?.record?.version ?? 0;
   const version = record?.version ?? 0;
   register.failures = 0;

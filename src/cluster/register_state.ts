@@ -92,6 +92,8 @@ export interface Register {
   jointAt: number;
   /** Newest version that a peer says is chosen. */
   heardVersion: number;
+  /** The same, since both votes last showed what is chosen. */
+  told: number;
   doubt: boolean;
   wantRead: boolean;
   /** The next read writes back in any case, so that every voter holds the record. */
@@ -116,6 +118,7 @@ export function createRegister(name: RegisterName): Register {
     confirmedAt: -Infinity,
     jointAt: -Infinity,
     heardVersion: 0,
+    told: 0,
     doubt: false,
     wantRead: true,
     forceWriteBack: false,

@@ -12,7 +12,7 @@ import type { Found } from "./register_state.ts";
 import { isServing } from "./group_state.ts";
 import type { Peer } from "./membership.ts";
 import { type ClusterState, isClusterRecord, note } from "./state.ts";
-import type { GroupRecord, Heartbeat, Proposal, RegisterName } from "./types.ts";
+import type { Heartbeat, Proposal, RegisterName } from "./types.ts";
 
 type Side = NonNullable<Found>;
 
@@ -28,19 +28,34 @@ export function reunite(
   if (state.config.cluster.quorum !== "survivor" || counted.length < 2) return null;
   const sides = counted.filter((found) => found !== null);
   if (sides.length === 0) return null;
-  const best = sides.reduce((one, other) => compareSides(one, other) >= 0 ? one : other);
+  const best = sides.reduce((one, other) => compareSides(state, one, other) >= 0 ? one : other);
   if (counted.every((found) => sameBallot(found?.ballot, best.ballot))) return null;
   const { value } = best.proposal;
   const others = sides.filter((side) => side !== best).map(({ proposal }) => proposal.value);
   const newest = others.reduce((most, { version }) => Math.max(most, version), 0);
+  // A record that merely lags is behind in its version, and needs no new one; nor does the same one.
+  if (newest < value.version || others.every((other) => isSame(other, value))) {
+    return withoutTakes(best.proposal);
+  }
   note(state, "info", "reunion", `Both nodes hold ${register} differently: one record goes on`, {
     version: value.version,
     other: newest,
     by: best.ballot.node,
   });
-  // A record that merely lags is behind in its version, and needs no new one.
-  if (newest < value.version) return withoutTakes(best.proposal);
   return { value: { ...value, version: newest + 1 } };
+}
+
+/** Whether two values are the same, in whatever order their keys are. */
+function isSame(one: unknown, other: unknown): boolean {
+  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) {
+    return one === other;
+  }
+  const keys = Object.keys(one);
+  return keys.length === Object.keys(other).length &&
+    keys.every((key) =>
+      Object.hasOwn(other, key) &&
+      isSame((one as Record<string, unknown>)[key], (other as Record<string, unknown>)[key])
+    );
 }
 
 /** The one whose owner lost its lease in the silence has nothing to say any more: both hear both. */
@@ -49,22 +64,21 @@ function withoutTakes({ value }: Proposal): Proposal {
 }
 
 /**
- * The higher epoch goes on; in one epoch what its owner wrote, which alone knows who lacks writes; then
- * the newer version, then the higher ballot. Epochs of two owners are never the same, see `drafts.ts`.
+ * The higher epoch goes on; in one epoch what its owner wrote, its release too, as it alone knows who
+ * lacks writes; then the newer version, then the higher ballot. Epochs of two owners are never the same,
+ * see `drafts.ts`.
  */
-function compareSides(one: Side, other: Side): number {
+function compareSides(state: ClusterState, one: Side, other: Side): number {
   const a = one.proposal.value;
   const b = other.proposal.value;
   if (!isClusterRecord(a) && !isClusterRecord(b)) {
     if (a.epoch !== b.epoch) return a.epoch - b.epoch;
-    const byOwner = Number(isByOwner(one, a)) - Number(isByOwner(other, b));
+    const { nodes } = state.config;
+    const owner = a.owner?.node ?? b.owner?.node ?? nodes[a.epoch % nodes.length]?.name;
+    const byOwner = Number(one.ballot.node === owner) - Number(other.ballot.node === owner);
     if (byOwner !== 0) return byOwner;
   }
   return a.version - b.version || compareBallots(one.ballot, other.ballot);
-}
-
-function isByOwner({ ballot }: Side, { owner }: GroupRecord): boolean {
-  return owner !== null && owner.node === ballot.node;
 }
 
 /** A peer that serves a group which is served here, too: both went on alone, and the data may have parted. */

@@ -85,7 +85,9 @@ export class Agent {
       }
       // The own vote, which may be the last that was needed, is durable only now.
       this.#claim();
-      this.#observer.look(this.state.registers.values(), this.machine.world.now);
+      if (this.machine.world.survivors === null) {
+        this.#observer.look(this.state.registers.values(), this.machine.world.now);
+      }
     }
     this.#running = false;
     this.#wakeLater();
@@ -180,6 +182,8 @@ export class Agent {
         return this.#group(effect.group).suspend();
       case "resume":
         return this.#group(effect.group).resume();
+      case "fence":
+        return world.fences.fence(this, effect.node, effect.attempt);
       case "commandDone":
         this.#answers.get(effect.id)?.(effect.error ?? null);
         this.#answers.delete(effect.id);

@@ -116,7 +116,8 @@ export class Client {
           if (errno === 0 && !(what === "read" && plane.machine.stale)) {
             if (what === "read") operation.value = values[0]!;
             history.end(operation, world.now);
-            if (write) checkMembers(world, this.#volume, block);
+            if (write && world.survivors === null) checkMembers(world, this.#volume, block);
+            else if (write) world.survivors!.acknowledged(plane, plane.state.epoch, block, value);
           }
           world.say(
             this.#name,

@@ -76,7 +76,7 @@ export function simulatedConfig(options: Options): Config {
       deadtime,
       initdead: 10 * deadtime,
       shrinkAfter: 10 * deadtime,
-      quorum: "majority",
+      quorum: options.mode,
       pingInterval: deadtime,
       pingSettle: 10 * deadtime,
       fenceDelay: 2 * deadtime,
@@ -87,7 +87,7 @@ export function simulatedConfig(options: Options): Config {
     nodes: [...runnerNames, ...witnessNames].map((name) => ({
       name,
       witness: witnessNames.includes(name),
-      fence: [],
+      fence: [{ command: ["/nowhere/off"], timeout: 4 * deadtime }],
       links: Array.from({ length: options.links }, (_, port) => ({
         address: `udp://${name}:${port}`,
         host: name,

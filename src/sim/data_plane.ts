@@ -400,7 +400,8 @@ export class DataPlane implements VolumeIo {
     this.machine.effect();
     if (ask.type === "promoted") {
       this.serving = true;
-      checkPromoted(this, ask.epoch);
+      if (this.machine.world.survivors === null) checkPromoted(this, ask.epoch);
+      else this.machine.world.survivors.promoted(this, ask.epoch);
     }
     if (ask.type === "demoted" || ask.type === "closed") this.serving = false;
     this.#shell.post(() => this.#shell.asked(ask));

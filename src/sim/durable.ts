@@ -26,6 +26,7 @@ export function checkDurable(world: World): void {
       found.push({ machine, disk, metadata });
     }
     const [one, other] = found;
+    if (world.survivors?.isApart(volume.name)) continue;
     if (one !== undefined && other !== undefined && world.options.power === "none") {
       checkNamed(volume.name, one, other, world.history(volume.name).written);
     }

@@ -17,17 +17,21 @@ const ASKED_AGAIN = 4;
 type Ending = (world: World, owner: Machine) => void;
 
 const ENDINGS: readonly Ending[] = [dies, dies, isIsolated, isDeaf, losesAllOthers];
+/** A pair without a witness has nobody who could tell an isolated node from a dead one. */
+const ENDINGS_OF_PAIRS: readonly Ending[] = [dies, losesAllOthers];
 
 /** Something ends for the owner of the first group. */
 export function endWorld(world: World): void {
-  const ending = Chance.named(world.options.seed, "ending").pick(ENDINGS);
+  const endings = world.options.mode === "majority" ? ENDINGS : ENDINGS_OF_PAIRS;
+  const ending = Chance.named(world.options.seed, "ending").pick(endings);
   ending(world, ownerOf(world, world.config.groups[0]!.name)!);
 }
 
 function dies(world: World, owner: Machine): void {
   const { deadtime, keepalive } = world.options;
   owner.kill(false);
-  others(world, null, "it died", slow(world, deadtime) + TAKEOVER * keepalive);
+  const limit = slow(world, deadtime) + fencing(world) + TAKEOVER * keepalive;
+  others(world, null, "it died", limit);
 }
 
 function isIsolated(world: World, owner: Machine): void {
@@ -76,6 +80,12 @@ function losesAllOthers(world: World, owner: Machine): void {
 function groupsWithVolume(config: Config): string[] {
   return config.groups.filter(({ resources }) => resources.some(({ kind }) => kind === "volume"))
     .map(({ name }) => name);
+}
+
+/** Until its peer is off, a node of a fencing pair takes nothing: its turn, and the device's time. */
+function fencing(world: World): number {
+  const { options: { mode, deadtime }, config } = world;
+  return mode === "fencing" ? slow(world, config.cluster.fenceDelay) + 0.5 * deadtime : 0;
 }
 
 /** By the slowest clock. */

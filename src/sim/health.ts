@@ -26,11 +26,15 @@ export function complaint(world: World): string | null {
   }
   const cluster = world.registers.newest("cluster") as ClusterRecord | undefined;
   if (cluster !== undefined && cluster.standby.length > 0) return "somebody is in standby";
+  const apart = complaintAboutPair(world, cluster);
+  if (apart !== null) return apart;
   for (const group of world.config.groups) {
     const why = complaintAboutGroup(world, group);
     if (why !== null) return why;
   }
   for (const plane of planesOf(world)) {
+    // What has parted stays so without a person's word.
+    if (world.survivors?.isApart(plane.volume)) continue;
     const { name } = plane.machine;
     const { role, disk, unclean, peers } = plane.state;
     if (disk !== "UpToDate") return `the replica of ${plane.volume} on ${name} is ${disk}`;
@@ -41,6 +45,14 @@ export function complaint(world: World): string | null {
     if (outOfSyncBytes > 0) return `${outOfSyncBytes} bytes of ${plane.volume} are dirty`;
   }
   return null;
+}
+
+/** Each node of a pair can go on without the other, and neither does. */
+function complaintAboutPair(world: World, cluster: ClusterRecord | undefined): string | null {
+  if (world.options.mode === "majority") return null;
+  if (cluster?.solo !== undefined) return `${cluster.solo} decides alone`;
+  const behind = world.machines.find(({ agent }) => !agent!.state.pair.joint);
+  return behind === undefined ? null : `${behind.name} is not joint`;
 }
 
 function complaintAboutGroup(world: World, { name, resources }: GroupConfig): string | null {
@@ -55,6 +67,7 @@ function complaintAboutGroup(world: World, { name, resources }: GroupConfig): st
   for (const resource of resources) {
     if (resource.kind !== "volume") continue;
     const { volume } = resource;
+    if (world.survivors?.isApart(volume)) continue;
     const members = membersOf(world, volume).length;
     const all = world.config.volumes.find((each) => each.name === volume)!.replicas.length;
     if (members !== all) return `${members} of ${all} replicas of ${volume} are in the in-sync set`;

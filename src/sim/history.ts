@@ -73,6 +73,11 @@ export class History {
     return operation;
   }
 
+  /** Name of the machine that was asked to write this value; undefined: nobody was. */
+  askedAt(value: number): string | undefined {
+    return this.#writes[value]?.where;
+  }
+
   /** A client has its answer. */
   end(operation: Operation, now: number): void {
     operation.ended = now;

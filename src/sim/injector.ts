@@ -183,6 +183,8 @@ export class Injector {
 
   #allIsWell(): boolean {
     const { machines, network, now } = this.#world;
+    const { survivors, config: { volumes } } = this.#world;
+    if (volumes.some(({ name }) => survivors?.isApart(name))) return false;
     return complaint(this.#world) === null && network.whole &&
       machines.every(({ disks, main, worker, fuse }) =>
         fuse < 0 && main.heldUntil <= now && worker.heldUntil <= now &&

@@ -4,7 +4,7 @@
  * the time never gets far enough for the rare things.
  */
 
-import type { ReplicationProtocol } from "../config/types.ts";
+import type { QuorumMode, ReplicationProtocol } from "../config/types.ts";
 import { Chance } from "./chance.ts";
 
 /** Everything that may go wrong. */
@@ -52,6 +52,11 @@ export interface Options {
   readonly duration: number;
   readonly keepalive: number;
   readonly deadtime: number;
+  readonly mode: QuorumMode;
+  /** Share of fences that fail, take long, or lose their answer. */
+  readonly fenceTrouble: number;
+  /** Probability of a person's look at a pair to state what they see, every now and then. */
+  readonly operator: number;
   /** Machines with a replica come first: always two; then others that may run groups, then witnesses. */
   readonly runners: number;
   readonly witnesses: number;
@@ -92,6 +97,9 @@ export const PLAIN: Options = {
   duration: 120_000,
   keepalive: 1000,
   deadtime: 5000,
+  mode: "majority",
+  fenceTrouble: 0,
+  operator: 0,
   runners: 2,
   witnesses: 1,
   links: 1,
@@ -133,7 +141,10 @@ export function drawOptions(seed: number, duration: number): Options {
   weights.diskLoss *= 0.3;
   weights.blackout *= 0.3;
   const large = chance.is(0.03);
-  return {
+  return ofMode(seed, {
+    mode: "majority",
+    fenceTrouble: 0,
+    operator: 0,
     seed,
     duration,
     keepalive,
@@ -161,7 +172,19 @@ export function drawOptions(seed: number, duration: number): Options {
     think: deadtime * chance.pick([0.05, 0.1, 0.2, 0.5]),
     hotBlocks: chance.pick([1, 2, 4, 8, 16]),
     codecs: chance.is(0.03),
-  };
+  });
+}
+
+/** Draws the quorum mode, and what a pair has instead of other witnesses and runners. */
+function ofMode(seed: number, options: Options): Options {
+  const chance = Chance.named(seed, "mode");
+  const mode: QuorumMode = chance.is(0.12) ? "fencing" : chance.is(0.07) ? "survivor" : "majority";
+  if (mode === "majority") return options;
+  const fenceTrouble = chance.pick([0, 0.2, 0.5]);
+  const operator = chance.pick([0, 0, 0.3]);
+  const pair: Options = { ...options, mode, fenceTrouble, operator, runners: 2, witnesses: 0 };
+  // To be switched off is to lose power, at any time.
+  return mode === "fencing" ? { ...pair, power: "many", volatileCache: true } : pair;
 }
 
 /** The options in one line, for a failure. */

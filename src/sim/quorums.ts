@@ -4,7 +4,7 @@
  * names it `solo`, or where it makes itself so; by the one voter of a new era.
  */
 
-import type { Ballot, ClusterRecord, GroupRecord, RegisterName } from "../cluster/types.ts";
+import type { Ballot, ClusterRecord, GroupRecord, RegisterName, Voter } from "../cluster/types.ts";
 
 /** Knows the cluster's record that is chosen, by era. */
 export class Quorums {
@@ -16,24 +16,35 @@ export class Quorums {
     this.#first = first;
   }
 
-  /** Whether those who accepted a value at a ballot make it chosen. `by`: names of nodes. */
+  /**
+   * Whether those who accepted a value at a ballot make it chosen.
+   *
+   * @param count how many have accepted it
+   * @param holds whether a voter has
+   * @param era of a group's record
+   */
   chooses(
     register: RegisterName,
     ballot: Ballot,
     value: ClusterRecord | GroupRecord,
-    by: ReadonlySet<string>,
-    era: number,
+    { count, holds, era }: {
+      readonly count: number;
+      readonly holds: (voter: Voter) => boolean;
+      readonly era: number;
+    },
   ): boolean {
     const cluster = register === "cluster" ? value as ClusterRecord : null;
     const record = this.#records.get(cluster === null ? era : cluster.era ?? 0);
     if (record === undefined) {
-      return (cluster?.era ?? 0) > 0 || by.size >= Math.floor(this.#first / 2) + 1;
+      return (cluster?.era ?? 0) > 0 || count >= Math.floor(this.#first / 2) + 1;
     }
+    const alone = (node: string | undefined) =>
+      record.voters.some((voter) => voter.node === node && holds(voter));
     if (cluster === null) {
-      return record.solo === undefined ? majority(record, by) : by.has(record.solo);
+      return record.solo === undefined ? majority(record, holds) : alone(record.solo);
     }
-    if (cluster.solo === ballot.node && by.has(ballot.node)) return true;
-    return majority(record, by) && majority(cluster, by);
+    if (cluster.solo === ballot.node && alone(ballot.node)) return true;
+    return majority(record, holds) && majority(cluster, holds);
   }
 
   /** This record of the cluster is chosen. */
@@ -43,7 +54,6 @@ export class Quorums {
   }
 }
 
-function majority({ voters }: ClusterRecord, by: ReadonlySet<string>): boolean {
-  const votes = voters.filter(({ node }) => by.has(node)).length;
-  return votes >= Math.floor(voters.length / 2) + 1;
+function majority({ voters }: ClusterRecord, holds: (voter: Voter) => boolean): boolean {
+  return voters.filter(holds).length >= Math.floor(voters.length / 2) + 1;
 }

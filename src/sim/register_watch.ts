@@ -11,6 +11,7 @@ import type {
   Proposal,
   VoterLogRecord,
 } from "../cluster/types.ts";
+import { Quorums } from "./quorums.ts";
 import { Violation } from "./violation.ts";
 
 type Value = Proposal["value"];
@@ -24,7 +25,9 @@ interface Accepted {
 
 /** See the module comment. */
 export class RegisterWatch {
-  readonly #needed: number;
+  readonly #quorums: Quorums;
+  /** Survivors decide apart: nothing is promised but that a ballot carries one value. */
+  readonly #apart: boolean;
   /** By register and ballot. */
   readonly #accepted = new Map<string, Accepted>();
   /** By register: version → value as text. */
@@ -33,9 +36,18 @@ export class RegisterWatch {
   /** By register and ballot. */
   readonly #proposed = new Map<string, Proposal>();
 
-  /** @param voters how many voters there are */
-  constructor(voters: number) {
-    this.#needed = Math.floor(voters / 2) + 1;
+  /**
+   * @param voters how many voters there are
+   * @param apart whether voters may decide without each other
+   */
+  constructor(voters: number, apart = false) {
+    this.#quorums = new Quorums(voters);
+    this.#apart = apart;
+  }
+
+  /** The newest chosen record of every register. */
+  records(): Iterable<Value> {
+    return this.#newest.values();
   }
 
   /** The newest chosen record of a register; undefined: none is. */
@@ -56,7 +68,16 @@ export class RegisterWatch {
       throw new Violation("register", `two values were accepted at ballot ${key}`);
     }
     entry.by.add(voterId);
-    if (entry.by.size === this.#needed) this.#choose(record.register, value, entry.text);
+    const { by } = entry;
+    if (this.#apart) return this.#follow(record.register, value);
+    const chosen = this.#quorums.chooses(record.register, record.ballot, value, {
+      count: by.size,
+      holds: (voter) => by.has(voter.voterId),
+      era: record.era ?? 0,
+    });
+    if (!chosen) return;
+    if ("voters" in value) this.#quorums.chosen(value);
+    this.#choose(record.register, value, entry.text);
   }
 
   /** A voter's state is lost: what it alone held counts no more. */
@@ -77,6 +98,7 @@ export class RegisterWatch {
 
   /** A node takes a record for chosen. */
   claimed(register: string, record: GroupRecord | ClusterRecord): void {
+    if (this.#apart) return;
     const text = this.#chosen.get(register)?.get(record.version);
     if (text === asText(record)) return;
     throw new Violation(
@@ -84,6 +106,12 @@ export class RegisterWatch {
       `version ${record.version} of ${register} is called known chosen and ` +
         (text === undefined ? "is not chosen" : "another value is"),
     );
+  }
+
+  /** Where two decide apart, the newest version that any of them holds. */
+  #follow(register: string, value: Value): void {
+    const before = this.#newest.get(register);
+    if (before === undefined || before.version < value.version) this.#newest.set(register, value);
   }
 
   #choose(register: string, value: Value, text: string): void {
@@ -98,7 +126,7 @@ export class RegisterWatch {
     if (before !== undefined) {
       throw new Violation("register", `two values are chosen as version ${version} of ${register}`);
     }
-    if (version > 1 && !chain.has(version - 1)) {
+    if (version % 2 ** 32 !== 1 && !chain.has(version - 1)) {
       throw new Violation(
         "register",
         `version ${version} of ${register} is chosen, the one before it is not`,

@@ -26,12 +26,14 @@ import { checkDurable } from "./durable.ts";
 import { Injector, MENDING } from "./injector.ts";
 import { createReplica } from "./replica.ts";
 import { endWorld } from "./ending.ts";
+import { Fences } from "./fences.ts";
 import { checkIdentical, complaint, planesOf } from "./health.ts";
 import { History } from "./history.ts";
 import { Machine } from "./machine.ts";
 import { Network } from "./network.ts";
 import type { Options } from "./options.ts";
 import { RegisterWatch } from "./register_watch.ts";
+import { Survivors } from "./survivors.ts";
 import { Violation } from "./violation.ts";
 import { type Trace, World } from "./world.ts";
 
@@ -83,7 +85,10 @@ export function simulate(
   let violation: string | null = null;
   try {
     recovery = live(world, injector, faults);
-    for (const history of world.histories.values()) history.check();
+    // What was written and read while two served is no one history.
+    for (const [volume, history] of world.histories) {
+      if (!world.survivors?.isApart(volume)) history.check();
+    }
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
     violation = error.message;
@@ -113,7 +118,10 @@ export function buildWorld(options: Options, config: Config, trace: Trace | null
     const forgives = protocol === "A" ? "takeover" : options.power === "many" ? "power" : "nothing";
     world.histories.set(name, new History(forgives));
   }
-  world.registers = new RegisterWatch(config.nodes.length);
+  const apart = options.mode === "survivor";
+  world.registers = new RegisterWatch(config.nodes.length, apart);
+  world.fences = new Fences(world);
+  if (apart) world.survivors = new Survivors(world);
   // One slow clock among fast ones stretches a lease most against the refusal of the others.
   const clocks = Chance.named(seed, "clocks");
   const odd = clocks.is(0.3) ? clocks.below(Math.min(2, config.nodes.length)) : -1;
@@ -183,6 +191,7 @@ function live(world: World, injector: Injector, faults: readonly TimedFault[] | 
   schedule.run(options.duration);
   adversary.stop();
   injector.stop();
+  world.fences.mended = true;
   const mended = schedule.now;
   const limit = mended + RECOVERY * options.deadtime;
   waitUntilWell(world, limit, () => complaint(world));
@@ -195,6 +204,8 @@ function live(world: World, injector: Injector, faults: readonly TimedFault[] | 
     return waiting > 0 ? `${waiting} requests are not answered` : complaint(world);
   });
   for (const { clients: [client], blocks } of volumes) readAll(world, client!, blocks);
+  world.survivors?.check();
+  if (world.config.volumes.some(({ name }) => world.survivors?.isApart(name))) return recovery;
   checkIdentical(world);
   endWorld(world);
   return recovery;

@@ -101,6 +101,7 @@ function optionsFor({ cluster, nodes, volumes }: Config, { seed }: Script): Opti
   return {
     ...PLAIN,
     seed,
+    mode: cluster.quorum,
     keepalive,
     deadtime,
     runners: nodes.filter(({ witness }) => !witness).length,

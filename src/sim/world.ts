@@ -3,12 +3,14 @@
 import type { Note } from "../cluster/types.ts";
 import type { Config } from "../config/types.ts";
 import { Chance } from "./chance.ts";
+import type { Fences } from "./fences.ts";
 import type { History } from "./history.ts";
 import type { Machine } from "./machine.ts";
 import type { Network } from "./network.ts";
 import type { Options } from "./options.ts";
 import { RegisterClients } from "./register_clients.ts";
 import type { RegisterWatch } from "./register_watch.ts";
+import type { Survivors } from "./survivors.ts";
 import { Violation } from "./violation.ts";
 import { Schedule } from "./schedule.ts";
 
@@ -32,6 +34,9 @@ export class World {
   readonly histories = new Map<string, History>();
   registers!: RegisterWatch;
   readonly registerClients = new RegisterClients();
+  fences!: Fences;
+  /** What is still promised where two may serve; null: everything is. */
+  survivors: Survivors | null = null;
   /** How often a group was started somewhere. */
   starts = 0;
   /** Told of every PREPARE that a machine sends. */
@@ -92,9 +97,13 @@ export class World {
   checkOneOwner(): void {
     for (const { name } of this.config.groups) {
       let first: Machine | null = null;
+      let double = false;
       for (const machine of this.machines) {
         if (!machine.holdsAddress(name) || machine.stale) continue;
-        if (first !== null) {
+        if (first !== null && this.survivors !== null) {
+          double = true;
+          this.survivors.double(name);
+        } else if (first !== null) {
           throw new Violation(
             "P3",
             `${first.name} and ${machine.name} both hold the address of ${name} at ` +
@@ -103,6 +112,7 @@ export class World {
         }
         first = machine;
       }
+      if (!double) this.survivors?.single(name);
     }
   }
 }

@@ -33,8 +33,13 @@ export class Observer {
     assert.equal(entry.value, value, `two values at ballot ${key}`);
     entry.by.add(voter);
     const { register, ballot, proposal } = record;
-    const nodes = new Set([...entry.by].map((each) => each.slice(0, each.lastIndexOf("-"))));
-    if (!this.#quorums.chooses(register, ballot, proposal.value, nodes, record.era ?? 0)) return;
+    const { by } = entry;
+    const chosen = this.#quorums.chooses(register, ballot, proposal.value, {
+      count: by.size,
+      holds: ({ voterId }) => by.has(voterId.slice("voter-".length)),
+      era: record.era ?? 0,
+    });
+    if (!chosen) return;
     if ("voters" in proposal.value) this.#quorums.chosen(proposal.value);
     if (!this.#apart) this.#choose(record.register, version, value);
   }

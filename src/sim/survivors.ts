@@ -1,0 +1,106 @@
+/**
+ * What is still promised in `survivor` mode. While two nodes do not hear each other both may serve, and
+ * their records and data part. Nothing else is given up: once all is calm one of them serves alone, and
+ * data that have parted are never made one without a person's word.
+ */
+
+import type { GroupRecord } from "../cluster/types.ts";
+import type { DataPlane } from "./data_plane.ts";
+import { Violation } from "./violation.ts";
+import type { World } from "./world.ts";
+
+/** So many times deadtime two may go on to serve after everything is calm. */
+const PATIENCE = 3;
+
+/** See the module comment. */
+export class Survivors {
+  readonly #world: World;
+  /** By group: since when two have served in calm. */
+  readonly #since = new Map<string, number>();
+  /** By volume: the highest epoch in which a replica became Primary, and where. */
+  readonly #newest = new Map<string, { readonly epoch: number; readonly machine: string }>();
+  /** Volumes that two served at a time: reads may be old. */
+  readonly doubled = new Set<string>();
+  /** Volumes in which a write was acknowledged that the newer epoch does not hold. */
+  readonly parted = new Set<string>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Two machines answer for the address of a group. */
+  double(group: string): void {
+    const { now, options: { deadtime } } = this.#world;
+    if (!this.#isCalm()) {
+      this.#since.delete(group);
+      return;
+    }
+    const since = this.#since.get(group) ?? now;
+    this.#since.set(group, since);
+    if (now - since <= PATIENCE * deadtime) return;
+    throw new Violation("P3", `two machines serve ${group} for long though they hear each other`);
+  }
+
+  /** One machine does, or none. */
+  single(group: string): void {
+    this.#since.delete(group);
+  }
+
+  /** Whether two served a volume, so that there may be two states of its data. */
+  isApart(volume: string): boolean {
+    return this.parted.has(volume) || this.doubled.has(volume);
+  }
+
+  /** A replica became Primary. */
+  promoted(plane: DataPlane, epoch: number): void {
+    const before = this.#newest.get(plane.volume);
+    for (const { agent } of this.#world.machines) {
+      const other = agent?.volumes.get(plane.volume)?.plane;
+      if (other && other !== plane && other.serving) this.doubled.add(plane.volume);
+    }
+    if (before !== undefined && before.epoch === epoch && before.machine !== plane.machine.name) {
+      throw new Violation(
+        "P2",
+        `epoch ${epoch} of ${plane.volume} has two owners, ${before.machine} and ` +
+          `${plane.machine.name}`,
+      );
+    }
+    if (before === undefined || before.epoch < epoch) {
+      this.#newest.set(plane.volume, { epoch, machine: plane.machine.name });
+    }
+  }
+
+  /** A write was acknowledged by a Primary of this epoch. */
+  acknowledged(plane: DataPlane, epoch: number, block: number, value: number): void {
+    const { volume, machine } = plane;
+    const newest = this.#newest.get(volume);
+    if (newest === undefined || newest.epoch <= epoch || newest.machine === machine.name) return;
+    const found = this.#world.machine(newest.machine).disks.get(volume)?.cache[block] ?? 0;
+    if (found === value) return;
+    // Where the newer one has written since, it may have had this before.
+    const since = this.#world.history(volume).askedAt(found) === newest.machine;
+    (since ? this.doubled : this.parted).add(volume);
+  }
+
+  /** When all is well again: what has parted is still two. */
+  check(): void {
+    for (const volume of this.parted) {
+      const members = [...this.#world.registers.records()].flatMap((record) =>
+        (record as GroupRecord).volumes?.[volume]?.upToDate ?? []
+      );
+      if (members.length < 2) continue;
+      throw new Violation(
+        "P2",
+        `the data of ${volume} parted and were made one without a person's word`,
+      );
+    }
+  }
+
+  #isCalm(): boolean {
+    const { network, machines, now } = this.#world;
+    return network.whole &&
+      machines.every(({ main, worker, agent }) =>
+        agent !== null && main.heldUntil <= now && worker.heldUntil <= now
+      );
+  }
+}
