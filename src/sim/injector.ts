@@ -92,11 +92,11 @@ export class Injector {
       case "power":
         return up && this.#takePower();
       case "voterLoss":
+        // In a pair there is one other to remember, and it has to go on.
+        if (this.#world.options.mode !== "majority") return up && this.#beginSingle();
         return up && this.#othersRemember(fault.node);
       case "diskLoss":
-        if (!up || !this.#allIsWell()) return false;
-        this.#single = true;
-        return true;
+        return up && this.#beginSingle();
       default:
         return up;
     }
@@ -169,6 +169,13 @@ export class Injector {
       case "diskLoss":
         return this.#replaceDisk(machine, fault.volume, fault.seed, fault.down);
     }
+  }
+
+  /** What is to be survived alone begins only when all is well. */
+  #beginSingle(): boolean {
+    if (!this.#allIsWell()) return false;
+    this.#single = true;
+    return true;
   }
 
   /** Power goes at any time, or only when that is the one thing wrong. */

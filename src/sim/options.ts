@@ -183,8 +183,10 @@ function ofMode(seed: number, options: Options): Options {
   const fenceTrouble = chance.pick([0, 0.2, 0.5]);
   const operator = chance.pick([0, 0, 0.3]);
   const pair: Options = { ...options, mode, fenceTrouble, operator, runners: 2, witnesses: 0 };
-  // To be switched off is to lose power, at any time.
-  return mode === "fencing" ? { ...pair, power: "many", volatileCache: true } : pair;
+  if (mode === "survivor") return pair;
+  // To be switched off is to lose power, at any time. Volumes of one group may then need a person: each
+  // node may lack the last writes of another one.
+  return { ...pair, power: "many", volatileCache: true, together: false };
 }
 
 /** The options in one line, for a failure. */
