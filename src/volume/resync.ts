@@ -39,8 +39,9 @@ export class Resync extends BlockWalk {
   #copiedBlocks = 0;
   /** Covered by the checkpoint that is under way; null: none is. */
   #checked: number[] | null = null;
-  /** Share of equal blocks in the last batches that were compared. */
-  #equal = 1;
+  /** Share of equal blocks in the last batches that were compared; null: none was. */
+  #equal: number | null = null;
+  /** Batches since one was asked about. */
   #unasked = 0;
 
   /** Of one volume. */
@@ -55,7 +56,8 @@ export class Resync extends BlockWalk {
     this.#copied = [];
     this.#copiedBlocks = 0;
     this.#checked = null;
-    this.#equal = 1;
+    this.#equal = null;
+    this.#unasked = ASK_EVERY;
     this.go(this.context.bitmap.count);
     this.pump();
   }
@@ -94,6 +96,8 @@ export class Resync extends BlockWalk {
   }
 
   protected more(): boolean {
+    // What the first one shows is worth the wait.
+    if (this.#equal === null && this.underWay > 0) return false;
     return this.context.bitmap.next(this.#cursor) >= 0;
   }
 
@@ -112,7 +116,7 @@ export class Resync extends BlockWalk {
   }
 
   protected read(op: Op, sums: BlockSums): void {
-    const ask = this.#equal >= WORTH_ASKING || ++this.#unasked >= ASK_EVERY ||
+    const ask = ++this.#unasked >= ASK_EVERY || (this.#equal ?? 1) >= WORTH_ASKING ||
       sums.zeroes.includes(1);
     if (ask) {
       this.#unasked = 0;
@@ -123,7 +127,8 @@ export class Resync extends BlockWalk {
   }
 
   protected compared(op: Op, differs: Uint8Array, equal: number): void {
-    this.#equal = 0.8 * this.#equal + 0.2 * equal / op.blocks;
+    const share = equal / op.blocks;
+    this.#equal = this.#equal === null ? share : 0.7 * this.#equal + 0.3 * share;
     this.done += equal;
     this.pace.done(equal * BLOCK_BYTES);
     if (equal < op.blocks) this.send(op, differs);
@@ -138,7 +143,7 @@ export class Resync extends BlockWalk {
 
   protected settle(): void {
     if (!this.active || this.#checked !== null) return;
-    const last = this.underWay === 0 && !this.more();
+    const last = this.underWay === 0 && this.context.bitmap.next(this.#cursor) < 0;
     if (!last && this.#copiedBlocks < CHECKPOINT_BLOCKS) return;
     if (this.#copied.length === 0) {
       if (last) this.#finish();

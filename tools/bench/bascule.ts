@@ -8,15 +8,18 @@ import type { Running } from "./contenders.ts";
 import { freePort, Server } from "./processes.ts";
 import type { ServeOptions, ServeOrder } from "./serve.ts";
 
-interface Said {
+/** What a plane says. */
+export interface Said {
   readonly ready?: { readonly engine: string; readonly reason: string };
   readonly report?: VolumeReport;
   readonly ask?: VolumeAsk;
   readonly fatal?: string;
+  /** When it was heard, `performance.now()`. */
+  readonly at: number;
 }
 
 /** One data plane process, and its newest words. */
-class Plane {
+export class Plane {
   readonly server: Server;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #said: Said[] = [];
@@ -36,11 +39,16 @@ class Plane {
     this.#send(order);
   }
 
-  /** The first word for which `find` gives something. */
-  async until<T>(find: (said: Said) => T | undefined): Promise<T> {
-    const deadline = performance.now() + 30_000;
+  /** Words so far, for `from` of `until`. */
+  get words(): number {
+    return this.#said.length;
+  }
+
+  /** The first word, of those after `from`, for which `find` gives something. */
+  async until<T>(find: (said: Said) => T | undefined, from = 0, patience = 30_000): Promise<T> {
+    const deadline = performance.now() + patience;
     while (performance.now() < deadline) {
-      for (const said of this.#said) {
+      for (const said of this.#said.slice(from)) {
         if (said.fatal !== undefined) throw new Error(said.fatal);
         const found = find(said);
         if (found !== undefined) return found;
@@ -69,7 +77,8 @@ class Plane {
     for await (const piece of this.server.child.stdout.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + piece).split("\n");
       rest = lines.pop()!;
-      for (const line of lines) this.#said.push(JSON.parse(line) as Said);
+      const at = performance.now();
+      for (const line of lines) this.#said.push({ ...JSON.parse(line) as Said, at });
       this.#heard();
     }
   }
@@ -84,11 +93,10 @@ export interface PlaneOptions {
   readonly nodes: readonly string[];
 }
 
-/** Starts one data plane for each node; the first is Primary of all. */
-export async function startPlanes(options: PlaneOptions): Promise<Running> {
-  const { directory, size, io, engine, nodes } = options;
+/** The volume that is measured. */
+export function benchVolume({ directory, size, io, nodes }: PlaneOptions): VolumeConfig {
   const path = `${directory}/bascule.sock`;
-  const volume: VolumeConfig = {
+  return {
     name: "bench",
     size,
     protocol: "C",
@@ -109,25 +117,37 @@ export async function startPlanes(options: PlaneOptions): Promise<Running> {
       port: freePort(),
     })),
   };
+}
+
+/** Starts data planes of a volume, one node's at a time. */
+export function planeStarter(
+  volume: VolumeConfig,
+  engine: EngineName | undefined,
+): (node: string) => Plane {
   // Data planes read nothing else of the configuration.
   const config = { cluster: { name: "bench" } } as Config;
   const key = crypto.getRandomValues(new Uint8Array(32)).toHex();
+  const chosen = engine === undefined ? {} : { engine };
+  return (node) => new Plane({ config, volume, node, key, bootId: "bench", ...chosen });
+}
+
+/** Where clients find it. */
+export function exportUri({ name, export: { path } }: VolumeConfig): string {
+  return `nbd+unix:///${name}?socket=${path}`;
+}
+
+/** Starts one data plane for each node; the first is Primary of all. */
+export async function startPlanes(options: PlaneOptions): Promise<Running> {
+  const { io, engine, nodes } = options;
+  const volume = benchVolume(options);
+  const start = planeStarter(volume, engine);
   const planes: Plane[] = [];
   const ids: string[] = [];
   try {
     for (const node of nodes) {
       const how = { force: false, keepData: false };
       ids.push(createReplica(volume, node, how).replicaId);
-      planes.push(
-        new Plane({
-          config,
-          volume,
-          node,
-          key,
-          bootId: "bench",
-          ...(engine === undefined ? {} : { engine }),
-        }),
-      );
+      planes.push(start(node));
     }
     const [primary] = planes as [Plane];
     const reports = await Promise.all(planes.map((plane) => plane.until((said) => said.report)));
@@ -142,7 +162,7 @@ export async function startPlanes(options: PlaneOptions): Promise<Running> {
     }
     const { engine: chosen } = await primary.until((said) => said.ready);
     return {
-      uri: `nbd+unix:///bench?socket=${path}`,
+      uri: exportUri(volume),
       detail: `${chosen}, ${io} I/O`,
       servers: planes.map((plane) => plane.server),
       stop: async () => {
