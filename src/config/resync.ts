@@ -1,13 +1,13 @@
 /**
- * Reads `[volumes.NAME.resync]`: how much of disk and link a resync may take.
+ * Reads what `[volumes.NAME]` says of resync, verify and split brain.
  *
  * @module
  */
 
 import type { Problems } from "./problem.ts";
-import { duration, fail, integer, type Reader, readTable, size } from "./schema.ts";
+import { choice, duration, fail, integer, type Reader, readTable, size } from "./schema.ts";
 import type { TomlTable } from "./toml.ts";
-import type { ResyncSettings } from "./types.ts";
+import type { ResyncSettings, SplitBrainPolicy, VerifySettings } from "./types.ts";
 import { formatSize } from "./units.ts";
 
 /** Below this a resync of a large disk takes days. Bytes per second. */
@@ -19,6 +19,26 @@ export const DEFAULT_RESYNC: ResyncSettings = {
   rateMax: null,
   latencyFactor: 2,
   stall: 10_000,
+};
+
+/** The same for verifies. */
+export const DEFAULT_VERIFY: VerifySettings = { every: null, repair: false };
+
+/** Words of `after_split_brain`. */
+export const SPLIT_BRAIN_POLICIES: readonly SplitBrainPolicy[] = [
+  "disconnect",
+  "discard-zero-changes",
+  "discard-younger-primary",
+  "discard-least-changes",
+];
+
+const DAY = 24 * 60 * 60 * 1000;
+const INTERVALS = { never: null, daily: DAY, weekly: 7 * DAY, monthly: 30 * DAY } as const;
+
+/** `verify`: milliseconds between verifies. */
+export const verifyInterval: Reader<number | null> = (value, problems) => {
+  const word = choice(["never", "daily", "weekly", "monthly"])(value, problems);
+  return word === undefined ? undefined : INTERVALS[word];
 };
 
 /** The settings of a volume; the defaults where the file has none. */

@@ -117,8 +117,26 @@ export interface VolumeConfig {
   /** Activity-log extents of 4 MiB; `auto` sizes it from the volume. */
   readonly alExtents: number | "auto";
   readonly resync: ResyncSettings;
+  readonly verify: VerifySettings;
+  /** Default `disconnect`: a person decides. */
+  readonly afterSplitBrain: SplitBrainPolicy;
   /** One or two, in file order. */
   readonly replicas: readonly ReplicaConfig[];
+}
+
+/** What is done when both replicas were written apart, as DRBD names it. */
+export type SplitBrainPolicy =
+  | "disconnect"
+  | "discard-zero-changes"
+  | "discard-younger-primary"
+  | "discard-least-changes";
+
+/** `verify` and `verify_repair`. */
+export interface VerifySettings {
+  /** Milliseconds between verifies; null, the default: only on demand. */
+  readonly every: number | null;
+  /** Whether those that begin by themselves repair what differs. Default false. */
+  readonly repair: boolean;
 }
 
 /** `[volumes.NAME.resync]`: how a resync or a verify shares disk and link with clients. */

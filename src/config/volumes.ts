@@ -23,7 +23,7 @@ import {
   type TableReader,
   text,
 } from "./schema.ts";
-import { readResync } from "./resync.ts";
+import { readResync, SPLIT_BRAIN_POLICIES, verifyInterval } from "./resync.ts";
 import { didYouMean } from "./suggest.ts";
 import type { TomlEntry, TomlTable } from "./toml.ts";
 import type { ReplicaConfig, VolumeConfig } from "./types.ts";
@@ -102,6 +102,9 @@ function readVolume(
       "attaching a kernel device is not in this version; " +
         "remove the key and connect an NBD client to the export",
     );
+    const verify = reader.optional("verify", verifyInterval);
+    const verifyRepair = reader.optional("verify_repair", boolean);
+    const afterSplitBrain = reader.optional("after_split_brain", choice(SPLIT_BRAIN_POLICIES));
     const resync = readResync(reader.optional("resync", table)?.value, problems);
     const section = reader.section("replicas");
     const replicas = section === undefined ? undefined : readReplicas(section, context);
@@ -121,6 +124,8 @@ function readVolume(
       onIoError: onIoError?.value ?? "detach",
       alExtents: alExtents?.value ?? "auto",
       resync,
+      verify: { every: verify?.value ?? null, repair: verifyRepair?.value ?? false },
+      afterSplitBrain: afterSplitBrain?.value ?? "disconnect",
       replicas: replicas.replicas,
     };
     return { declaration, volume };

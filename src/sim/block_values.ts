@@ -10,13 +10,17 @@ export interface BlockValues {
   [block: number]: number;
 }
 
-/** As `VolumeIo.sums`. */
-export function valueSums(values: Readonly<BlockValues>, blocks: number): BlockSums {
+/** As `VolumeIo.sums`; `kinds`: how many sums there are. */
+export function valueSums(
+  values: Readonly<BlockValues>,
+  blocks: number,
+  kinds = SUMS,
+): BlockSums {
   const crcs = new Uint32Array(blocks);
   const zeroes = new Uint8Array(blocks);
   for (let i = 0; i < blocks; i++) {
     const value = values[i]!;
-    crcs[i] = (value >>> 0) % SUMS;
+    crcs[i] = (value >>> 0) % kinds;
     zeroes[i] = value === 0 ? 1 : 0;
   }
   return { crcs, zeroes };

@@ -1,6 +1,6 @@
 /** The checked configuration of a simulated cluster, as the parser would give it. */
 
-import { DEFAULT_RESYNC } from "../config/resync.ts";
+import { DEFAULT_RESYNC, DEFAULT_VERIFY } from "../config/resync.ts";
 import type {
   Config,
   GroupConfig,
@@ -120,6 +120,8 @@ function simulatedVolume(
     onIoError,
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
+    verify: DEFAULT_VERIFY,
+    afterSplitBrain: "disconnect",
     // A network of its own.
     replicas: nodes.map((node) => ({
       node,

@@ -135,6 +135,8 @@ export class VolumeShell {
       case "closed":
         this.#closed?.();
         return;
+      case "operated":
+        return;
       default:
         this.agent.dispatch({ ...ask, volume: this.config.name });
     }

@@ -9,6 +9,7 @@ import type { Metadata } from "./metadata/format.ts";
 import type { Geometry } from "./metadata/layout.ts";
 import { BitmapWriter, SuperblockWriter, type WriteMetadata } from "./metadata_writer.ts";
 import { Pace } from "./pace.ts";
+import { Parting } from "./parting.ts";
 import { Callbacks } from "./tags.ts";
 import { TaskQueue } from "./task_queue.ts";
 import type { VolumeInit, VolumeIo } from "./types.ts";
@@ -49,6 +50,10 @@ export class VolumeContext {
   readonly bitmapWriter: BitmapWriter;
   /** Of resyncs and verifies, beside the clients. */
   readonly pace: Pace;
+  /** Why the replicas do not come together. */
+  readonly parting: Parting;
+  /** When a write was answered last in this run; 0: never. */
+  wroteAt = 0;
   readonly callbacks = new Callbacks();
   readonly tasks = new TaskQueue();
   readonly writeMetadata: WriteMetadata;
@@ -93,6 +98,7 @@ export class VolumeContext {
     this.layout = metadata.layout;
     this.now = init.now;
     this.pace = new Pace(init.resync, init.now);
+    this.parting = new Parting(this);
     this.hasPeer = init.peers.length > 0;
     this.writeMetadata = (offset, bytes, done) => {
       const tag = this.callbacks.tag((errno) => {
@@ -110,6 +116,19 @@ export class VolumeContext {
     );
     this.bitmap = metadata.bitmaps[PEER] ?? new DirtyBitmap(metadata.layout, PEER);
     this.bitmapWriter = new BitmapWriter(this.writeMetadata, this.bitmap);
+  }
+
+  /** Wall clock of the newest write served here as Primary; 0: none. */
+  get lastWrite(): number {
+    const { wroteAt } = this;
+    return wroteAt === 0
+      ? this.superblock.value.lastWrite ?? 0
+      : Math.round(this.init.wallClock + wroteAt - this.init.now);
+  }
+
+  /** Milliseconds since 1970, of a clock that may be wrong: for people. */
+  get wall(): number {
+    return Math.round(this.init.wallClock + this.now - this.init.now);
   }
 
   /** This replica's id. */

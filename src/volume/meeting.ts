@@ -6,7 +6,8 @@
 import { PEER, type VolumeContext } from "./context.ts";
 import { trackedFrom } from "./generations.ts";
 import { decideSync, type SyncDecision } from "./sync_decision.ts";
-import type { ControlMessage } from "./types.ts";
+import { afterSplitBrain } from "./split_brain.ts";
+import type { ControlMessage, SplitView } from "./types.ts";
 
 /** What a replica says of itself. */
 export type Welcome = Extract<ControlMessage, { type: "WELCOME" }>;
@@ -18,8 +19,6 @@ export interface MeetingHost {
   say(message: ControlMessage): void;
   /** Ends the connection. */
   drop(why: string): void;
-  /** Nobody's data are thrown away unasked. */
-  refuse(welcome: Welcome, decision: SyncDecision, text: string): void;
   /** Whose session it is, for the journal. */
   known(): Record<string, string | number | boolean>;
   /** The activity log becomes dirty bits. */
@@ -38,6 +37,8 @@ export class Meeting {
   /** Storage in which the peer answered the writes of this run; null: it has answered none. */
   #peerStorage: string | null = null;
   #welcome: Welcome | null = null;
+  /** Its dirty blocks, as runs: ours, too, once it is agreed to copy. */
+  #theirs: number[] = [];
   #inconsistent = false;
 
   constructor(context: VolumeContext, host: MeetingHost) {
@@ -81,20 +82,20 @@ export class Meeting {
     this.#welcome = welcome;
     this.#peerId = welcome.replicaId;
     this.#inconsistent = welcome.inconsistent;
+    this.#theirs = [];
     return true;
   }
 
   /** Some of the replica's dirty blocks, as runs; `last`: all of them. */
   learn(runs: readonly number[], last: boolean): void {
-    const { bitmap, layout } = this.#context;
+    const { layout } = this.#context;
     for (let i = 0; i < runs.length; i += 2) {
-      const first = runs[i]!;
-      const blocks = runs[i + 1]!;
+      const [first, blocks] = [runs[i]!, runs[i + 1]!];
       if (first + blocks > layout.blocks) {
         this.#host.drop("its dirty blocks lie outside the volume");
         return;
       }
-      bitmap.set(first, blocks);
+      this.#theirs.push(first, blocks);
     }
     if (last) this.#decide(this.#welcome!);
   }
@@ -124,7 +125,7 @@ export class Meeting {
     this.#peerStorage = welcome.storage;
     const own = superblock.value;
     const boundTo = own.peers[PEER] ?? "";
-    const decision = decideSync(
+    let decision = decideSync(
       {
         generations: own.generations,
         dirtyBlocks: bitmap.count,
@@ -139,18 +140,28 @@ export class Meeting {
       },
       boundTo === "" || boundTo === welcome.replicaId,
     );
-    const known = { ...host.known(), verdict: decision.verdict, dirtyBlocks: bitmap.count };
-    const text = `meeting replica ${welcome.replicaId}: ${decision.verdict}, ${decision.reason}`;
     if (decision.verdict === "split-brain" || decision.verdict === "unrelated") {
-      return host.refuse(welcome, decision, text);
+      const apart = decision;
+      const given = this.#givenUp(welcome, apart);
+      if (given === null) return this.#split(welcome, apart);
+      const verdict = apart.tracked === true ? "bitmap" : "full";
+      decision = { verdict, reason: `${apart.reason}, its data are given up: ${given}` };
     }
+    const { verdict, reason } = decision;
+    for (let i = 0; i < this.#theirs.length; i += 2) {
+      bitmap.set(this.#theirs[i]!, this.#theirs[i + 1]!);
+    }
+    this.#theirs = [];
+    if (verdict === "full") bitmap.set(0, layout.blocks);
+    context.parting.end();
+    const known = { ...host.known(), verdict, dirtyBlocks: bitmap.count };
+    const text = `meeting replica ${welcome.replicaId}: ${verdict}, ${reason}`;
     context.note("info", "sync-decision", text, known);
-    if (decision.verdict === "full") bitmap.set(0, layout.blocks);
     host.agreed();
     const { session } = host;
     context.bitmapWriter.flush(() => {
       if (!host.isPreparing(session)) return;
-      const generations = decision.verdict === "full"
+      const generations = verdict === "full"
         ? trackedFrom(superblock.value.generations, welcome.generations.current)
         : superblock.value.generations;
       const peers = [welcome.replicaId, ...superblock.value.peers.slice(1)];
@@ -163,4 +174,35 @@ export class Meeting {
       });
     });
   }
+
+  /** Why the target's data may be given up; null: nobody said so. */
+  #givenUp(welcome: Welcome, { verdict }: SyncDecision): string | null {
+    const { init, parting } = this.#context;
+    if (welcome.discard === true) return "an operator said so there";
+    if (verdict !== "split-brain") return null;
+    const target = viewOf(welcome);
+    const choice = afterSplitBrain(init.afterSplitBrain, parting.own, target);
+    return choice.discard ? `${init.afterSplitBrain}, ${choice.reason}` : null;
+  }
+
+  /** Nobody's data are thrown away unasked. Both sides know, and the target hangs up. */
+  #split(welcome: Welcome, { verdict, reason, tracked = false }: SyncDecision): void {
+    const { parting } = this.#context;
+    const { session } = this.#host;
+    this.#theirs = [];
+    this.#host.say({ type: "SPLIT", session, why: reason, tracked, source: parting.own });
+    const key = `${welcome.replicaId} ${welcome.generations.current}`;
+    parting.part(reason, viewOf(welcome), tracked, verdict, key);
+  }
+}
+
+/** What a side holds, as it says. */
+export function viewOf(
+  { dirtyBlocks, lastWrite = 0, primarySince = 0 }: {
+    readonly dirtyBlocks: number;
+    readonly lastWrite?: number;
+    readonly primarySince?: number;
+  },
+): SplitView {
+  return { dirtyBlocks, lastWrite, primarySince };
 }

@@ -5,9 +5,9 @@
 import type { DiskState } from "../cluster/types.ts";
 import { Detach, type VolumeContext } from "./context.ts";
 import { BLOCK_BYTES } from "./metadata/layout.ts";
-import type { Resync } from "./resync.ts";
 import type { SourceLink } from "./source_link.ts";
 import type { TargetLink } from "./target_link.ts";
+import type { Walks } from "./walks.ts";
 import type { PeerReport, VolumeReport } from "./types.ts";
 
 /** Disk state in the field's words. */
@@ -24,7 +24,7 @@ export function volumeReport(
   context: VolumeContext,
   source: SourceLink,
   target: TargetLink,
-  resync: Resync,
+  { resync, verify }: Walks,
 ): VolumeReport {
   const own = context.superblock.durable;
   const { init } = context;
@@ -41,19 +41,22 @@ export function volumeReport(
     role: context.role,
     sole: soleValid ? own.sole!.epoch : null,
     pending: own.pending,
+    ...(own.verified && { verified: own.verified }),
+    ...(own.discard === true && { discard: true }),
+    ...(context.parting.shown !== null && { standAlone: context.parting.shown }),
+    ...(context.parting.split !== null && { split: context.parting.split }),
     frozen: primary && !context.serving,
     throughPeer: primary && context.detach !== Detach.No && source.hopeful,
     peers: init.peers.slice(0, 1).map((node): PeerReport => ({
       node,
-      connection: primary
-        ? source.connection
-        : target.connected
-        ? (target.syncing ? "SyncTarget" : "Connected")
-        : "Connecting",
+      connection: primary ? source.connection : target.connection,
       disk: primary ? source.peerDisk : target.connected ? "UpToDate" : "DUnknown",
       outOfSyncBytes: context.bitmap.count * BLOCK_BYTES,
       ...(primary
-        ? (resync.active ? { resync: resync.progress } : {})
+        ? {
+          ...(resync.active && { resync: resync.progress }),
+          ...(verify.active && { verify: verify.progress }),
+        }
         : target.syncing
         ? { resync: target.progress }
         : {}),

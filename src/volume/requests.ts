@@ -97,6 +97,7 @@ export class Requests {
   /** An operation of a client is done: gives it back and answers. */
   finish(op: Op): void {
     this.#table.leave(op, this.#unblockedCallback);
+    if (op.writes) this.#context.wroteAt = this.#context.now;
     const request = op.request;
     const answered = op.answered;
     if (op.kind !== OpKind.Flush) this.#context.pace.answered(this.#context.now - op.startedAt);

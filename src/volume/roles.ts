@@ -14,10 +14,10 @@ import type { Metadata } from "./metadata/format.ts";
 import { type Promote, unfitFor } from "./promotion.ts";
 import type { Superblock } from "./metadata/superblock.ts";
 import type { Requests } from "./requests.ts";
-import type { Resync } from "./resync.ts";
 import type { SourceLink } from "./source_link.ts";
 import type { TargetLink } from "./target_link.ts";
 import type { VolumeOrder } from "./types.ts";
+import type { Walks } from "./walks.ts";
 import type { WritePath } from "./write_path.ts";
 
 type RecordOrder = Extract<VolumeOrder, { type: "record" }>;
@@ -29,7 +29,7 @@ export interface RoleParts {
   readonly requests: Requests;
   readonly writes: WritePath;
   readonly flushes: FlushPath;
-  readonly resync: Resync;
+  readonly walks: Walks;
   readonly source: SourceLink;
   readonly target: TargetLink;
   readonly detachment: Detachment;
@@ -244,6 +244,8 @@ export class Roles {
       upToDate: record.upToDate,
       unclean: false,
       blank: "no",
+      discard: false,
+      primarySince: context.wall,
       sole: alone ? { epoch, bootId: init.bootId } : null,
     }, () => {
       context.role = "Primary";
@@ -318,28 +320,31 @@ export class Roles {
 
   #leave(clean: boolean, done: () => void): void {
     const context = this.#context;
-    const { resync, table, log } = this.#parts;
-    resync.abandon();
+    const { walks, table, log } = this.#parts;
+    walks.abandon();
     table.reset();
     log.reset();
     context.bitmapWriter.flush(() => {
-      context.superblock.update({ logFrom: log.logFrom, sole: null }, () => {
-        context.role = "Secondary";
-        context.draining = false;
-        context.joining = null;
-        context.growAsked = -1;
-        context.others = [];
-        context.changed = true;
-        this.#ending = false;
-        this.#flushing = false;
-        this.#lastClean = clean;
-        context.note("info", "demoted", `Secondary again${clean ? ", clean" : ""}`, {
-          epoch: context.epoch,
-          dirtyBlocks: context.bitmap.count,
-        });
-        context.io.ask({ type: "demoted", epoch: context.epoch, clean });
-        done();
-      });
+      context.superblock.update(
+        { logFrom: log.logFrom, sole: null, lastWrite: context.lastWrite },
+        () => {
+          context.role = "Secondary";
+          context.draining = false;
+          context.joining = null;
+          context.growAsked = -1;
+          context.others = [];
+          context.changed = true;
+          this.#ending = false;
+          this.#flushing = false;
+          this.#lastClean = clean;
+          context.note("info", "demoted", `Secondary again${clean ? ", clean" : ""}`, {
+            epoch: context.epoch,
+            dirtyBlocks: context.bitmap.count,
+          });
+          context.io.ask({ type: "demoted", epoch: context.epoch, clean });
+          done();
+        },
+      );
     });
   }
 

@@ -13,13 +13,12 @@ import { Detach, PEER, type VolumeContext } from "./context.ts";
 import type { DetachLink } from "./detachment.ts";
 import type { FlushPath } from "./flush_path.ts";
 import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
-import { Meeting, type Welcome } from "./meeting.ts";
+import { Meeting } from "./meeting.ts";
 import { type MemberLink, Membership } from "./membership.ts";
 import { sendBlocks, sendOperation } from "./operation_frames.ts";
 import type { ReadPath } from "./read_path.ts";
-import type { Resync } from "./resync.ts";
-import type { SyncDecision } from "./sync_decision.ts";
 import { type ConnectionState, type ControlMessage, FrameKind } from "./types.ts";
+import { isWalk, type Walks } from "./walks.ts";
 import type { Replication, WritePath } from "./write_path.ts";
 
 /** Milliseconds between attempts to connect; doubled up to the second after failures. */
@@ -52,7 +51,7 @@ export interface SourceParts {
   readonly writes: WritePath;
   readonly reads: ReadPath;
   readonly flushes: FlushPath;
-  readonly resync: Resync;
+  readonly walks: Walks;
   /** The peer takes all blocks as dirty about this replica. */
   detached(): void;
 }
@@ -75,10 +74,6 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   #heardAt = 0;
   #spokeAt = 0;
   #watchAt = 0;
-  /** Why no session is wanted: split brain, unrelated data, or a newer epoch. */
-  #standAlone: string | null = null;
-  /** Whose data were refused: replica id and generation. Empty: nobody's. */
-  #refused = "";
 
   /** For the one peer of this volume. */
   constructor(context: VolumeContext, table: OpTable) {
@@ -103,7 +98,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   }
 
   get standAlone(): string | null {
-    return this.#standAlone;
+    return this.#context.parting.shown;
   }
 
   get streaming(): boolean {
@@ -115,7 +110,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   }
 
   get syncing(): boolean {
-    return this.#get.resync.active;
+    return this.#get.walks.resync.active;
   }
 
   get holdsAll(): boolean {
@@ -133,9 +128,10 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
 
   /** For status. */
   get connection(): ConnectionState {
-    if (this.#standAlone !== null) return "StandAlone";
+    if (this.standAlone !== null) return "StandAlone";
     if (this.#state !== LinkState.Up) return "Connecting";
-    return this.syncing ? "SyncSource" : "Connected";
+    if (this.syncing) return "SyncSource";
+    return this.#get.walks.verify.active ? "VerifySource" : "Connected";
   }
 
   /** Disk state of the replica, as far as it is known. */
@@ -155,8 +151,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   /** This replica is Primary of a new epoch: dial. */
   begin(): void {
     this.#meeting.begin();
-    this.#standAlone = null;
-    this.#refused = "";
+    this.#context.parting.end();
     this.#downSince = this.#context.now;
     this.#redialAt = 0;
     this.#redialWait = REDIAL_FIRST;
@@ -168,7 +163,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   end(): void {
     if (this.#state !== LinkState.Down) this.#context.io.hangUp(PEER);
     this.#state = LinkState.Down;
-    this.#get.resync.stop();
+    this.#get.walks.stop();
   }
 
   /** The connection stands, with this version of the link's protocol: HELLO. */
@@ -190,6 +185,8 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
       epoch,
       lineage: own.lineage,
       replicaId: own.replicaId,
+      lastWrite: this.#context.lastWrite,
+      primarySince: own.primarySince ?? 0,
       generations: own.generations,
       dirtyBlocks: bitmap.count,
       storage: own.storage,
@@ -212,7 +209,9 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   control(message: ControlMessage): void {
     this.#heardAt = this.#context.now;
     if (message.type === "DECLINE") {
-      if (this.#state === LinkState.Greeting) this.#declined(message.why, message.epoch);
+      if (this.#state !== LinkState.Greeting) return;
+      this.#context.parting.declined(message);
+      this.drop(message.why);
       return;
     }
     if (!("session" in message) || message.session !== this.#session) return;
@@ -258,10 +257,10 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
 
   /** False if this is no answer to what was asked. */
   #answered(op: Op, kind: FrameKind, head: Uint8Array): boolean {
-    const { writes, flushes, resync } = this.#get;
-    if (op.kind === OpKind.Resync) return resync.answered(op, kind, head);
+    const { writes, flushes, walks } = this.#get;
+    if (op.kind !== OpKind.Checkpoint && isWalk(op)) return walks.answered(op, kind, head);
     if (kind !== (op.writes ? FrameKind.Wrote : FrameKind.Flushed)) return false;
-    if (op.kind === OpKind.Checkpoint) resync.checkpointed(op);
+    if (op.kind === OpKind.Checkpoint) walks.resync.checkpointed(op);
     else if (op.writes) writes.answered(op);
     else flushes.answered(op);
     return true;
@@ -294,8 +293,19 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   /** The resync has copied everything. */
   resynced(): void {
     this.#context.note("info", "resync-done", "the resync is finished", this.known());
-    this.#membership.join();
+    this.#membership.recordChanged();
     this.progressAll();
+  }
+
+  /** See VerifyHost. */
+  get verifiable(): boolean {
+    return this.streaming && !this.syncing && this.#context.upToDate.includes(this.peerId);
+  }
+
+  /** See VerifyHost. */
+  repair(): void {
+    this.#meeting.sync();
+    this.#get.walks.resync.begin();
   }
 
   /** The record has changed: tells the replica, and lets it join if it may. */
@@ -308,8 +318,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   tick(): void {
     const { now, init, io } = this.#context;
     if (this.#state === LinkState.Down) {
-      const hope = this.#standAlone === null || this.#refused !== "";
-      if (hope && now >= this.#redialAt) this.#dial();
+      if (this.#context.parting.hopeful && now >= this.#redialAt) this.#dial();
     } else if (now - this.#heardAt > init.timeout) {
       this.drop(`nothing was heard for ${init.timeout} ms`);
     } else if (this.#state !== LinkState.Dialing) {
@@ -319,7 +328,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
       }
       if (this.#state === LinkState.Up) this.#watch();
     }
-    this.#get.resync.tick();
+    this.#get.walks.tick();
     this.#membership.tick();
   }
 
@@ -337,8 +346,6 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
 
   /** See MeetingHost. */
   agreed(): void {
-    this.#standAlone = null;
-    this.#refused = "";
     this.#state = LinkState.Preparing;
   }
 
@@ -374,50 +381,36 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
     const wasUp = this.#state === LinkState.Up;
     this.#state = LinkState.Down;
     this.#session = 0;
-    this.#redialAt = context.now + this.#stagger();
+    this.#redialAt = context.now +
+      (context.parting.split !== null ? REDIAL_REFUSED : this.#stagger());
     this.#redialWait = Math.min(2 * this.#redialWait, REDIAL_LAST);
     if (!wasUp) return;
     this.#downSince = context.now;
     context.changed = true;
     context.note("warning", "session-lost", `the replication link is lost: ${why}`, this.known());
     this.#membership.lost();
-    const { writes, flushes, resync } = this.#get;
-    resync.stop();
+    const { writes, flushes, walks } = this.#get;
+    walks.stop();
     for (const op of this.#table.ops) {
       if (op.state !== OpState.Running || op.peer !== PeerState.Sent) continue;
-      if (op.kind === OpKind.Resync || op.kind === OpKind.Checkpoint) resync.lost(op);
+      if (isWalk(op)) walks.lost(op);
       else if (op.writes) writes.lost(op);
       else flushes.lost(op);
     }
     this.progressAll();
   }
 
+  /** An operator wants a connection now, or none. */
+  reconsider(): void {
+    const { parting } = this.#context;
+    this.#redialAt = 0;
+    if (parting.disconnected && this.#state !== LinkState.Down) this.drop(parting.shown!);
+  }
+
   /** Two Primaries that dial each other must not keep cutting each other off in step. */
   #stagger(): number {
     const { node, peers } = this.#context.init;
     return this.#redialWait * (node < peers[PEER]! ? 1 : 1.37);
-  }
-
-  #declined(why: string, epoch: number): void {
-    const known = { ...this.known(), epoch, own: this.#context.epoch };
-    this.#context.note("warning", "declined", `the replica declined: ${why}`, known);
-    if (epoch > this.#context.epoch) this.#standAlone = why;
-    this.drop(why);
-  }
-
-  /** Nobody's data are thrown away unasked. Tried again now and then, told once. */
-  refuse(welcome: Welcome, { verdict, reason }: SyncDecision, text: string): void {
-    const { init, now } = this.#context;
-    const told = this.#refused;
-    this.#refused = `${welcome.replicaId} ${welcome.generations.current}`;
-    if (this.#refused !== told) {
-      const mend = `to give up what ${init.peers[PEER]!} holds, stop its agent, then there: ` +
-        `bascule volume create --force ${init.name}`;
-      this.#context.note("error", verdict, `${text}: no replication; ${mend}`, this.known());
-    }
-    this.#standAlone = reason;
-    this.drop(reason);
-    this.#redialAt = now + REDIAL_REFUSED;
   }
 
   /** There is nothing to compare: the peer has the only data. */
@@ -440,7 +433,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
     // Bits were set meanwhile: the target must know that it is a mixture before it becomes one.
     if (this.#meeting.mustSyncAgain) return this.#meeting.sync();
     this.#up();
-    if (this.#context.bitmap.count > 0) this.#get.resync.begin();
+    if (this.#context.bitmap.count > 0) this.#get.walks.resync.begin();
     this.recordChanged();
   }
 
@@ -482,7 +475,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
 
   /** A frame that is not answered in time means that the replica's disk or the link hangs. */
   #watch(): void {
-    const { stalledFor } = this.#get.resync;
+    const { stalledFor } = this.#get.walks;
     if (stalledFor > this.#context.init.resync.stall) {
       const known = { ...this.known(), dirtyBlocks: this.#context.bitmap.count };
       const seconds = Math.round(stalledFor / 1000);

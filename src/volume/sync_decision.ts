@@ -28,6 +28,8 @@ export interface SyncDecision {
    */
   readonly verdict: "none" | "bitmap" | "full" | "split-brain" | "unrelated";
   readonly reason: string;
+  /** With `split-brain`: the dirty blocks of both name every difference. */
+  readonly tracked?: boolean;
 }
 
 /**
@@ -61,7 +63,8 @@ export function decideSync(source: SyncSide, target: SyncSide, bound: boolean): 
     return { verdict: "full", reason: "the target is Inconsistent, with no generation in common" };
   }
   if (t.bitmap !== "" && (t.bitmap === s.bitmap || t.bitmap === s.current)) {
-    return { verdict: "split-brain", reason: "the target was written apart from the source" };
+    const reason = "the target was written apart from the source";
+    return { verdict: "split-brain", reason, tracked: bound };
   }
   const past = [s.current, s.bitmap, ...s.history].filter((one) => one !== "");
   if (past.some((one) => t.bitmap === one || t.history.includes(one))) {

@@ -9,11 +9,21 @@
 import { PEER, type VolumeContext } from "./context.ts";
 import { Comparer } from "./comparer.ts";
 import { BLOCK_BYTES } from "./metadata/layout.ts";
+import { viewOf } from "./meeting.ts";
 import { ReadServer } from "./read_server.ts";
 import { ReceivedFrames, withinVolume } from "./received_frames.ts";
 import { decodeSums } from "../wire/block_frames.ts";
 import { FLAG_COMPARE, FLAG_FUA, MAX_DIRTY_NUMBERS } from "../wire/replication.ts";
-import { type BufferHandle, type ControlMessage, FrameKind, type WalkProgress } from "./types.ts";
+import {
+  type BufferHandle,
+  type ConnectionState,
+  type ControlMessage,
+  FrameKind,
+  type WalkProgress,
+} from "./types.ts";
+
+/** A verify is shown until so long after its last question, milliseconds. */
+const VERIFY_SHOWN = 1500;
 
 type Hello = Extract<ControlMessage, { type: "HELLO" }>;
 
@@ -41,6 +51,9 @@ export class TargetLink {
   #total = 0;
   #done = 0;
   #heardAt = 0;
+  #comparedAt = -Infinity;
+  /** Why a Primary was declined last: told once. */
+  #declined = "";
   readonly #comparer: Comparer;
   /** The Primary's replica id. */
   #sourceId = "";
@@ -63,6 +76,23 @@ export class TargetLink {
   /** Whether a Primary's session is open. */
   get connected(): boolean {
     return this.#ready;
+  }
+
+  /** For status. */
+  get connection(): ConnectionState {
+    if (this.#context.parting.shown !== null) return "StandAlone";
+    if (!this.#ready) return "Connecting";
+    if (this.#syncing) return "SyncTarget";
+    return this.#verifying ? "VerifyTarget" : "Connected";
+  }
+
+  /** Whether something goes over its blocks. */
+  get busy(): boolean {
+    return this.#syncing || this.#verifying;
+  }
+
+  get #verifying(): boolean {
+    return this.#ready && this.#context.now - this.#comparedAt < VERIFY_SHOWN;
   }
 
   /** Whether this replica is being resynced. */
@@ -118,7 +148,15 @@ export class TargetLink {
     }
     if (message.session !== this.#session || !this.#open) return;
     switch (message.type) {
+      case "SPLIT": {
+        const { why, source, tracked } = message;
+        this.#context.parting.part(why, source, tracked, "split-brain", why);
+        this.end();
+        break;
+      }
       case "SYNC":
+        this.#context.parting.end();
+        this.#declined = "";
         this.#sync(message.inconsistent, message.blocks);
         break;
       case "JOIN":
@@ -193,6 +231,7 @@ export class TargetLink {
       this.#refuse(`checksums for ${length} bytes at ${offset} that make no sense`);
       return;
     }
+    if ((flags & FLAG_COMPARE) !== 0) this.#comparedAt = this.#context.now;
     this.#comparer.compare(seq, decoded.runs, decoded.sums, (flags & FLAG_COMPARE) !== 0);
   }
 
@@ -234,11 +273,23 @@ export class TargetLink {
     this.end();
   }
 
-  #decline(why: string): void {
-    const { superblock, knownEpoch } = this.#context;
+  #decline(hello: Hello, why: string): void {
+    const { superblock, knownEpoch, parting } = this.#context;
     const epoch = Math.max(superblock.durable.epoch, knownEpoch);
-    this.#context.note("warning", "decline", `a Primary is declined: ${why}`, { epoch });
-    this.#say({ type: "DECLINE", why, epoch });
+    const parted = this.#parted(hello);
+    if (parted) parting.part(why, viewOf(hello), false, "split-brain", why);
+    else if (why !== this.#declined) {
+      this.#context.note("warning", "decline", `a Primary is declined: ${why}`, { epoch });
+    }
+    this.#declined = why;
+    this.#say({ type: "DECLINE", why, epoch, ...(parted && { parted: parting.own }) });
+  }
+
+  /** Whether it is a Primary of another history, and nobody said that ours may go. */
+  #parted({ lineage, volume, replicaId }: Hello): boolean {
+    const own = this.#context.superblock.value;
+    return volume === own.volume && replicaId !== own.replicaId && own.lineage !== "" &&
+      lineage !== own.lineage && own.discard !== true;
   }
 
   /** Why this Primary is not served; null if it is. */
@@ -253,8 +304,11 @@ export class TargetLink {
     if (hello.replicaId === own.replicaId) {
       return "it has our replica id: one of the disks is a copy; make that replica anew";
     }
+    if (this.#context.parting.disconnected) return "an operator disconnected the replica";
     if (own.lineage !== "" && hello.lineage !== own.lineage) {
-      return `its lineage is ${hello.lineage}, ours ${own.lineage}: the data have parted`;
+      return own.discard === true && role === "Secondary"
+        ? null
+        : `its lineage is ${hello.lineage}, ours ${own.lineage}: the data have parted`;
     }
     const newest = Math.max(own.epoch, this.#context.knownEpoch);
     if (hello.epoch < newest) return `its epoch ${hello.epoch} is past, epoch ${newest} is chosen`;
@@ -269,7 +323,7 @@ export class TargetLink {
     const link = this.#link;
     const refused = this.#objection(hello);
     if (refused !== null) {
-      this.#decline(refused);
+      this.#decline(hello, refused);
       return;
     }
     const current = () => link === this.#link && this.#connected;
@@ -277,7 +331,7 @@ export class TargetLink {
       // Roles may have changed while this waited for its turn.
       const objection = current() ? this.#objection(hello) : null;
       if (!current() || objection !== null) {
-        if (objection !== null) this.#decline(objection);
+        if (objection !== null) this.#decline(hello, objection);
         done();
         return;
       }
@@ -320,6 +374,9 @@ export class TargetLink {
       inconsistent: own.inconsistent,
       unclean: own.unclean,
       blank: own.blank !== "no",
+      lastWrite: context.lastWrite,
+      primarySince: own.primarySince ?? 0,
+      discard: own.discard === true,
       session,
     });
     this.#tellDirty(session);
@@ -401,6 +458,7 @@ export class TargetLink {
           generations: message.generations,
           inconsistent: false,
           unclean: false,
+          discard: false,
         }, () => {
           if (link !== this.#link) return;
           this.#syncing = false;

@@ -11,7 +11,12 @@
  */
 
 import type { Note, ReplicaReport, VolumeRecord } from "../cluster/types.ts";
-import type { ReplicationProtocol, ResyncSettings } from "../config/types.ts";
+import type {
+  ReplicationProtocol,
+  ResyncSettings,
+  SplitBrainPolicy,
+  VerifySettings,
+} from "../config/types.ts";
 import type { BlockSums } from "../wire/block_frames.ts";
 
 /** Index of a buffer of the data plane; -1 for none. */
@@ -56,7 +61,9 @@ export type ConnectionState =
   | "Connecting"
   | "Connected"
   | "SyncSource"
-  | "SyncTarget";
+  | "SyncTarget"
+  | "VerifySource"
+  | "VerifyTarget";
 
 /** Control frames: rare, JSON on the wire, in FIFO order with the data frames of the session. */
 export type ControlMessage =
@@ -71,6 +78,8 @@ export type ControlMessage =
     readonly generations: Generations;
     readonly dirtyBlocks: number;
     readonly storage: string;
+    readonly lastWrite?: number;
+    readonly primarySince?: number;
     readonly protocol: ReplicationProtocol;
     /** Minted by the Primary for this session. */
     readonly session: number;
@@ -88,10 +97,29 @@ export type ControlMessage =
     readonly unclean: boolean;
     /** Never written by us: nothing would be lost by a full resync. */
     readonly blank: boolean;
+    readonly lastWrite?: number;
+    readonly primarySince?: number;
+    /** A person said there that its data may be given up. */
+    readonly discard?: boolean;
     readonly session: number;
   }
   /** Replica → Primary: lower epoch, other lineage, other size…; the Primary reads the register. */
-  | { readonly type: "DECLINE"; readonly why: string; readonly epoch: number }
+  | {
+    readonly type: "DECLINE";
+    readonly why: string;
+    readonly epoch: number;
+    /** It has data of another history: what it holds. */
+    readonly parted?: SplitView;
+  }
+  /** Source → target: both have data of their own. The target hangs up. */
+  | {
+    readonly type: "SPLIT";
+    readonly session: number;
+    readonly why: string;
+    /** The dirty blocks of both name every difference. */
+    readonly tracked: boolean;
+    readonly source: SplitView;
+  }
   /** Dirty blocks of the sender as runs [first block, count, first, count, …]; `last` ends the list. */
   | {
     readonly type: "DIRTY";
@@ -226,6 +254,14 @@ export interface VolumeIo {
 /** A replica's report, with what status shows of its peers. */
 export interface VolumeReport extends ReplicaReport {
   readonly frozen: boolean;
+  /** Why there is no connection, and none is tried. */
+  readonly standAlone?: string;
+  /** Both replicas have data of their own. */
+  readonly split?: Split;
+  /** The data here are to be given up for the other replica's. */
+  readonly discard?: boolean;
+  /** The last finished verify that this replica led as Primary. */
+  readonly verified?: Verified;
   /** The own disk has failed and clients are, or will soon be, served from the peer's. */
   readonly throughPeer: boolean;
   readonly peers: readonly PeerReport[];
@@ -239,6 +275,37 @@ export interface PeerReport {
   readonly outOfSyncBytes: number;
   /** During a resync. */
   readonly resync?: WalkProgress;
+  /** During a verify. */
+  readonly verify?: WalkProgress;
+}
+
+/** What a side of a parting holds. */
+export interface SplitView {
+  /** Blocks written since both were the same, as far as they are known. */
+  readonly dirtyBlocks: number;
+  /** Wall clock of its newest write as Primary, to half a minute; 0: none, or not known. */
+  readonly lastWrite: number;
+  /** Wall clock of its last promotion; 0: never, or not known. */
+  readonly primarySince: number;
+}
+
+/** Two replicas that both have data of their own. */
+export interface Split {
+  readonly reason: string;
+  /** At most so many blocks differ; null: perhaps all. */
+  readonly blocks: number | null;
+  readonly own: SplitView;
+  readonly peer: SplitView;
+}
+
+/** Result of a verify. */
+export interface Verified {
+  /** Wall clock, milliseconds since 1970. */
+  readonly at: number;
+  /** Blocks that differed. */
+  readonly differing: number;
+  /** Whether they were then copied to the replica. */
+  readonly repaired: boolean;
 }
 
 /** How far a resync or a verify is. */
@@ -265,8 +332,22 @@ export type VolumeAsk =
   | { readonly type: "promoteFailed"; readonly epoch: number; readonly reason: string }
   /** `clean`: drained, flushed on all members, Secondary. */
   | { readonly type: "demoted"; readonly epoch: number; readonly clean: boolean }
+  /** An operation of an operator was carried out or begun, or why not. */
+  | { readonly type: "operated"; readonly id: number; readonly error: string | null }
   /** Clean mark written; the Worker may end. */
   | { readonly type: "closed" };
+
+/** What an operator may want of a volume on one node. */
+export const VOLUME_OPERATIONS = [
+  "connect",
+  "disconnect",
+  "discard",
+  "verify",
+  "verify-repair",
+  "verify-cancel",
+] as const;
+/** One of {@linkcode VOLUME_OPERATIONS}. */
+export type VolumeOperation = typeof VOLUME_OPERATIONS[number];
 
 /** Orders from the cluster. */
 export type VolumeOrder =
@@ -290,6 +371,10 @@ export type VolumeOrder =
     readonly record: VolumeRecord;
   }
   | { readonly type: "mint"; readonly generation: string }
+  /** What an operator wants; answered by `operated`. */
+  | { readonly type: "operate"; readonly id: number; readonly what: VolumeOperation }
+  /** Most bytes per second that resync and verify may take of what the node allows; null: no limit. */
+  | { readonly type: "pace"; readonly ceiling: number | null }
   /** Clean stop of the agent: mark the superblock clean. Only after `demote`. */
   | { readonly type: "close" };
 
@@ -302,6 +387,10 @@ export interface VolumeInit {
   readonly soleBoot: boolean;
   readonly timeout: number;
   readonly resync: ResyncSettings;
+  readonly verify: VerifySettings;
+  readonly afterSplitBrain: SplitBrainPolicy;
+  /** Milliseconds since 1970 at `now`: for people, never for decisions between replicas' data. */
+  readonly wallClock: number;
   /** What a Primary does whose own disk fails. */
   readonly onIoError: "detach" | "hand-over";
   /** Other replicas' nodes; `peer` arguments are indexes into this list. */

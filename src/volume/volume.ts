@@ -33,10 +33,11 @@ import { Detachment } from "./detachment.ts";
 import { FlushPath } from "./flush_path.ts";
 import { type Op, OpKind, OpTable } from "./in_flight.ts";
 import { type Metadata, readMetadata } from "./metadata/format.ts";
+import { operate } from "./operate.ts";
 import { ReadPath } from "./read_path.ts";
 import { volumeReport } from "./report.ts";
 import { Requests } from "./requests.ts";
-import { Resync } from "./resync.ts";
+import type { ResyncHost } from "./resync.ts";
 import { Roles } from "./roles.ts";
 import { SourceLink } from "./source_link.ts";
 import { TAG_KIND_BITS, TagKind } from "./tags.ts";
@@ -48,9 +49,12 @@ import {
   type RequestKind,
   type VolumeInit,
   type VolumeIo,
+  type VolumeOperation,
   type VolumeOrder,
   type VolumeReport,
 } from "./types.ts";
+import type { VerifyHost } from "./verify.ts";
+import { isWalk, Walks } from "./walks.ts";
 import { WritePath } from "./write_path.ts";
 
 /** See the module comment. Times are milliseconds of one monotonic clock. */
@@ -133,6 +137,8 @@ export function openVolume(io: VolumeIo, init: VolumeInit, metadata: Uint8Array)
 
 /** At most so often, in milliseconds, a report is sent for mere progress. */
 const PROGRESS_INTERVAL = 250;
+/** At most so often, in milliseconds, the time of the last write goes to the superblock. */
+const LAST_WRITE_EVERY = 30_000;
 
 /** Puts the parts together and hands each event to the part that it concerns. */
 class VolumeMachine implements Volume {
@@ -142,12 +148,16 @@ class VolumeMachine implements Volume {
   readonly #reads: ReadPath;
   readonly #writes: WritePath;
   readonly #flushes: FlushPath;
-  readonly #resync: Resync;
+  readonly #walks: Walks;
   readonly #source: SourceLink;
   readonly #target: TargetLink;
   readonly #roles: Roles;
   readonly #detachment: Detachment;
   #reportedAt = -Infinity;
+  /** Of the newest write that the superblock knows of. */
+  #savedWrite = 0;
+  #savedAt = -Infinity;
+  #targetBusy = false;
   #reportedDirty = 0;
 
   constructor(io: VolumeIo, init: VolumeInit, metadata: Metadata) {
@@ -175,12 +185,7 @@ class VolumeMachine implements Volume {
     this.#reads = new ReadPath(context, table, this.#requests, this.#source);
     this.#writes = new WritePath(context, log, this.#requests, this.#source);
     this.#flushes = new FlushPath(context, table, log, this.#requests, this.#source);
-    this.#resync = new Resync(context, table, context.pace, {
-      sendFrame: (op, kind, flags, head) => this.#source.sendFrame(op, kind, flags, head),
-      send: (op) => this.#source.send(op),
-      resynced: () => this.#source.resynced(),
-      unblocked: (op) => this.#requests.unblocked(op),
-    });
+    this.#walks = new Walks(context, table, this.#walkHost());
     this.#detachment = new Detachment(context, this.#source, {
       table,
       log,
@@ -195,7 +200,7 @@ class VolumeMachine implements Volume {
       writes: this.#writes,
       reads: this.#reads,
       flushes: this.#flushes,
-      resync: this.#resync,
+      walks: this.#walks,
     });
     this.#target = new TargetLink(context, {
       yieldRole: (why, done) => this.#roles.yieldRole(why, done),
@@ -206,7 +211,7 @@ class VolumeMachine implements Volume {
       requests: this.#requests,
       writes: this.#writes,
       flushes: this.#flushes,
-      resync: this.#resync,
+      walks: this.#walks,
       source: this.#source,
       target: this.#target,
       detachment: this.#detachment,
@@ -251,7 +256,7 @@ class VolumeMachine implements Volume {
   }
 
   bufferFree(): void {
-    this.#resync.bufferFree();
+    this.#walks.bufferFree();
     this.#target.bufferFree();
   }
 
@@ -331,7 +336,9 @@ class VolumeMachine implements Volume {
   }
 
   order(order: VolumeOrder): void {
-    this.#roles.order(order);
+    if (order.type === "operate") this.#operate(order.id, order.what);
+    else if (order.type === "pace") this.#context.pace.ceiling = order.ceiling ?? Infinity;
+    else this.#roles.order(order);
     this.#tell();
   }
 
@@ -346,13 +353,19 @@ class VolumeMachine implements Volume {
     const context = this.#context;
     if (now > context.now) context.now = now;
     this.#requests.review();
-    context.pace.tick(context.now, this.#resync.underWay);
+    context.pace.tick(context.now, this.#walks.underWay);
     if (context.role === "Primary" && context.hasPeer) this.#source.tick();
     this.#target.tick();
+    this.#saveLastWrite();
+    const { busy } = this.#target;
+    if (busy !== this.#targetBusy) context.changed = true;
+    this.#targetBusy = busy;
     this.#writes.tick();
     this.#detachment.tick();
     const dirty = context.bitmap.count;
-    const progressed = this.#resync.active || this.#target.syncing || dirty !== this.#reportedDirty;
+    const { resync, verify } = this.#walks;
+    const progressed = resync.active || verify.active || this.#target.busy ||
+      dirty !== this.#reportedDirty;
     if (progressed && now - this.#reportedAt >= PROGRESS_INTERVAL) context.changed = true;
     this.#tell();
   }
@@ -362,7 +375,44 @@ class VolumeMachine implements Volume {
   }
 
   report(): VolumeReport {
-    return volumeReport(this.#context, this.#source, this.#target, this.#resync);
+    return volumeReport(this.#context, this.#source, this.#target, this.#walks);
+  }
+
+  /** After the changes of role that were ordered before. */
+  #operate(id: number, what: VolumeOperation): void {
+    const context = this.#context;
+    const parts = { source: this.#source, target: this.#target, walks: this.#walks };
+    context.tasks.add((done) => {
+      operate(context, parts, what, (error) => {
+        context.io.ask({ type: "operated", id, error });
+        done();
+      });
+    });
+  }
+
+  /** When it was written to last is made durable now and then, for people. */
+  #saveLastWrite(): void {
+    const { now, wroteAt, superblock, lastWrite, failure } = this.#context;
+    if (wroteAt <= this.#savedWrite || now - this.#savedAt < LAST_WRITE_EVERY || failure !== null) {
+      return;
+    }
+    this.#savedWrite = wroteAt;
+    this.#savedAt = now;
+    superblock.update({ lastWrite });
+  }
+
+  #walkHost(): ResyncHost & VerifyHost {
+    const source = this.#source;
+    return {
+      sendFrame: (op, kind, flags, head) => source.sendFrame(op, kind, flags, head),
+      send: (op) => source.send(op),
+      resynced: () => source.resynced(),
+      unblocked: (op) => this.#requests.unblocked(op),
+      get verifiable() {
+        return source.verifiable;
+      },
+      repair: () => source.repair(),
+    };
   }
 
   #check(peer: number): void {
@@ -375,7 +425,7 @@ class VolumeMachine implements Volume {
   #start(op: Op): void {
     if (op.writes) this.#writes.start(op);
     else if (op.kind === OpKind.Read) this.#reads.start(op);
-    else if (op.kind === OpKind.Resync) this.#resync.start(op);
+    else if (isWalk(op)) this.#walks.start(op);
     else this.#flushes.start(op);
   }
 
@@ -384,7 +434,7 @@ class VolumeMachine implements Volume {
     if (!this.#roles.ending) {
       if (op.writes) this.#writes.localDone(op, errno);
       else if (op.kind === OpKind.Read) this.#reads.localDone(op, errno);
-      else if (op.kind === OpKind.Resync) this.#resync.localDone(op, errno);
+      else if (isWalk(op)) this.#walks.localDone(op, errno);
       else this.#flushes.localDone(op, errno);
     } else if (errno !== 0) {
       this.#context.fail("I/O of an ending role failed", errno);

@@ -25,7 +25,7 @@
  */
 
 import { crc32 } from "node:zlib";
-import { type ControlMessage, FrameKind } from "../volume/types.ts";
+import { type ControlMessage, FrameKind, type SplitView } from "../volume/types.ts";
 import { MAX_BATCH_BLOCKS, MAX_HEAD_BYTES } from "./block_frames.ts";
 import {
   count,
@@ -34,6 +34,7 @@ import {
   name,
   object,
   oneOf,
+  optional,
   type Shape,
   ShapeError,
   text,
@@ -274,6 +275,12 @@ const runs: Shape<readonly number[]> = (value, path) => {
   return value.map((item, index) => count(item, `${path}[${index}]`));
 };
 
+const splitView: Shape<SplitView> = object({
+  dirtyBlocks: count,
+  lastWrite: count,
+  primarySince: count,
+}, "drop");
+
 const SHAPES: { readonly [T in ControlMessage["type"]]: Shape<ControlMessage> } = {
   HELLO: object({
     type: oneOf("HELLO"),
@@ -285,6 +292,8 @@ const SHAPES: { readonly [T in ControlMessage["type"]]: Shape<ControlMessage> } 
     generations,
     dirtyBlocks: count,
     storage: hexId,
+    lastWrite: optional(count),
+    primarySince: optional(count),
     protocol: oneOf("A", "B", "C"),
     session: count,
   }, "drop"),
@@ -299,9 +308,24 @@ const SHAPES: { readonly [T in ControlMessage["type"]]: Shape<ControlMessage> } 
     inconsistent: flag,
     unclean: flag,
     blank: flag,
+    lastWrite: optional(count),
+    primarySince: optional(count),
+    discard: optional(flag),
     session: count,
   }, "drop"),
-  DECLINE: object({ type: oneOf("DECLINE"), why: text(0, TEXT_MAX), epoch: count }, "drop"),
+  DECLINE: object({
+    type: oneOf("DECLINE"),
+    why: text(0, TEXT_MAX),
+    epoch: count,
+    parted: optional(splitView),
+  }, "drop"),
+  SPLIT: object({
+    type: oneOf("SPLIT"),
+    session: count,
+    why: text(0, TEXT_MAX),
+    tracked: flag,
+    source: splitView,
+  }, "drop"),
   DIRTY: object({ type: oneOf("DIRTY"), session: count, runs, last: flag }, "drop"),
   SYNC: object({
     type: oneOf("SYNC"),

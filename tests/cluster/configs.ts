@@ -1,6 +1,6 @@
 /** Checked configurations for tests of the core, built by hand. */
 
-import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
+import { DEFAULT_RESYNC, DEFAULT_VERIFY } from "../../src/config/resync.ts";
 import type {
   Config,
   Failback,
@@ -60,6 +60,8 @@ export function makeConfig(shape: Shape = {}): Config {
     onIoError: "detach",
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
+    verify: DEFAULT_VERIFY,
+    afterSplitBrain: "disconnect",
     replicas: replicaNodes.map((node) => ({
       node,
       disk: "/dev/null",

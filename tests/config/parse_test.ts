@@ -52,6 +52,8 @@ Deno.test("configuration: a good file gives typed values and defaults", () => {
     freezeLimit: 60_000,
     onIoError: "detach",
     alExtents: "auto",
+    verify: { every: null, repair: false },
+    afterSplitBrain: "disconnect",
     resync: { floor: 0.1, rateMax: null, latencyFactor: 2, stall: 10_000 },
     replicas: [
       { node: "a", disk: "/dev/sdc", metaDisk: "internal", host: "192.0.2.1", port: 6942 },

@@ -1,5 +1,5 @@
 /** Replicas, Workers and tools for the tests of the data plane; everything is gone after `close`. */
-import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
+import { DEFAULT_RESYNC, DEFAULT_VERIFY } from "../../src/config/resync.ts";
 import { VolumeWorker } from "../../src/agent/dataplane/handle.ts";
 import type { WorkerReady } from "../../src/agent/dataplane/messages.ts";
 import type { Note } from "../../src/cluster/types.ts";
@@ -84,6 +84,8 @@ export class Replica {
       onIoError: "detach",
       alExtents: "auto",
       resync: DEFAULT_RESYNC,
+      verify: DEFAULT_VERIFY,
+      afterSplitBrain: "disconnect",
       replicas: [
         { node: this.node, disk: this.disk, metaDisk: "internal", ...at(options.port ?? 0) },
         ...(options.peers ?? []).map(({ node, port }) => ({

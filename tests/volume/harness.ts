@@ -19,7 +19,7 @@ import {
   type VolumeIo,
 } from "../../src/volume/types.ts";
 
-import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
+import { DEFAULT_RESYNC, DEFAULT_VERIFY } from "../../src/config/resync.ts";
 import { gatherValues, valueDigest, valueSums } from "../../src/sim/block_values.ts";
 import {
   carriesData,
@@ -105,6 +105,9 @@ export class World {
       soleBoot: this.options.soleBoot ?? false,
       timeout: this.options.timeout ?? 2000,
       resync: { ...DEFAULT_RESYNC, ...this.options.resync },
+      verify: this.options.verify ?? DEFAULT_VERIFY,
+      afterSplitBrain: this.options.afterSplitBrain ?? "disconnect",
+      wallClock: this.now,
       onIoError: this.options.onIoError ?? "hand-over",
       peers: [this.nodes[node.peer]!.name],
       bootId: `boot-${index}-${node.boots}`,
@@ -431,7 +434,7 @@ export class World {
         this.#send(node, values ? { header, head, values } : { header, head });
       },
       sendControl: (_peer, message) => this.#send(node, { control: encodeControl(message) }),
-      sums: (buffer, blocks) => valueSums(this.#held(node, buffer), blocks),
+      sums: (buffer, blocks) => valueSums(this.#held(node, buffer), blocks, 100_003),
       digest: (buffer, picks) => valueDigest(this.#held(node, buffer), picks),
       gather: (buffer, picks) => gatherValues(this.#held(node, buffer), picks),
       acquire: (length) => {

@@ -398,6 +398,7 @@ for (
     beta.volume!.frame(0, FrameKind.Write, 7, 1, 12 * 4096, 4096, 999_999, 0);
     pair.world.run(20);
     assert.notEqual(beta.disk.get(12), 4711);
-    assert.ok(beta.notes.some((note) => note.rule === "decline"));
+    const rule = what === "another lineage" ? "split-brain" : "decline";
+    assert.ok(beta.notes.some((note) => note.rule === rule));
   });
 }

@@ -42,6 +42,7 @@ export class Cluster {
   readonly #busy = [true, true];
   #generations = 0;
   readonly #served = ["", ""];
+  lineage = "line";
   /** Whether leases are given. */
   leases = true;
   /** What a volume said last of its demotion. */
@@ -158,7 +159,7 @@ export class Cluster {
     if (!mine || !report) return;
     if (this.leases) volume.lease(epoch, this.world.now + 500);
     if (report.role === "Secondary" && this.demoted[node.index] === null) {
-      volume.order({ type: "promote", epoch, version, lineage: "line", record });
+      volume.order({ type: "promote", epoch, version, lineage: this.lineage, record });
     }
   }
 
@@ -173,7 +174,7 @@ export class Cluster {
       type: "promote",
       epoch,
       version,
-      lineage: "line",
+      lineage: this.lineage,
       record: { generation, upToDate },
     });
   }

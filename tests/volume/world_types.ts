@@ -1,6 +1,11 @@
 /** What the world of two replicas in memory is made of. */
 
-import type { ReplicationProtocol, ResyncSettings } from "../../src/config/types.ts";
+import type {
+  ReplicationProtocol,
+  ResyncSettings,
+  SplitBrainPolicy,
+  VerifySettings,
+} from "../../src/config/types.ts";
 import type { RequestKind } from "../../src/volume/types.ts";
 
 /** Something that will happen. */
@@ -23,6 +28,8 @@ export interface WorldOptions {
   readonly timeout?: number;
   readonly soleBoot?: boolean;
   readonly resync?: Partial<ResyncSettings>;
+  readonly verify?: VerifySettings;
+  readonly afterSplitBrain?: SplitBrainPolicy;
   /** Default `hand-over`. */
   readonly onIoError?: "detach" | "hand-over";
 }

@@ -20,6 +20,8 @@ import {
 
 const GENERATIONS = { current: "a1", bitmap: "", history: ["b2", "c3"] };
 
+const HELD = { dirtyBlocks: 5, lastWrite: 1_700_000_000_000, primarySince: 0 };
+
 const MESSAGES: readonly ControlMessage[] = [
   {
     type: "HELLO",
@@ -48,6 +50,8 @@ const MESSAGES: readonly ControlMessage[] = [
     session: 9,
   },
   { type: "DECLINE", why: "its epoch is past", epoch: 8 },
+  { type: "DECLINE", why: "another lineage", epoch: 8, parted: HELD },
+  { type: "SPLIT", session: 9, why: "written apart", tracked: true, source: HELD },
   { type: "DIRTY", session: 9, runs: [0, 4, 2 ** 40, 1], last: true },
   { type: "SYNC", session: 9, inconsistent: true, blocks: 12 },
   { type: "SYNCREADY", session: 9 },

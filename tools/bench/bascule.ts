@@ -1,5 +1,5 @@
 /** Our own data planes as contenders: one alone, or two that replicate over loopback TCP. */
-import { DEFAULT_RESYNC } from "../../src/config/resync.ts";
+import { DEFAULT_RESYNC, DEFAULT_VERIFY } from "../../src/config/resync.ts";
 import { createReplica } from "../../src/agent/volume_create.ts";
 import type { Config, VolumeConfig } from "../../src/config/types.ts";
 import type { EngineName } from "../../src/os/engine.ts";
@@ -35,6 +35,7 @@ export class Plane {
     this.#send(options);
   }
 
+  /** One line to the process. */
   tell(order: ServeOrder): void {
     this.#send(order);
   }
@@ -61,6 +62,7 @@ export class Plane {
     throw new Error(`the data plane says ${JSON.stringify(this.#said.at(-1))}`);
   }
 
+  /** Ends the process in order. */
   async stop(): Promise<void> {
     await this.#input.close();
     await this.server.child.status;
@@ -109,6 +111,8 @@ export function benchVolume({ directory, size, io, nodes }: PlaneOptions): Volum
     onIoError: "detach",
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
+    verify: DEFAULT_VERIFY,
+    afterSplitBrain: "disconnect",
     replicas: nodes.map((node) => ({
       node,
       disk: `${directory}/${node}.img`,

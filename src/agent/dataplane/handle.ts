@@ -215,6 +215,8 @@ function workerInit(
     alExtents: volume.alExtents,
     timeout: volume.timeout,
     resync: volume.resync,
+    verify: volume.verify,
+    afterSplitBrain: volume.afterSplitBrain,
     onIoError: volume.onIoError,
     io: volume.io,
     disk: own.disk,

@@ -9,7 +9,13 @@
  * @module
  */
 import type { Note } from "../../cluster/types.ts";
-import type { IpNetwork, ReplicationProtocol, ResyncSettings } from "../../config/types.ts";
+import type {
+  IpNetwork,
+  ReplicationProtocol,
+  ResyncSettings,
+  SplitBrainPolicy,
+  VerifySettings,
+} from "../../config/types.ts";
 import type { HeaderStyle, NbdExport } from "../../nbd/mod.ts";
 import type { EngineName } from "../../os/engine.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts";
@@ -34,6 +40,8 @@ export interface WorkerInit {
   /** Milliseconds, as in the configuration. */
   readonly timeout: number;
   readonly resync: ResyncSettings;
+  readonly verify: VerifySettings;
+  readonly afterSplitBrain: SplitBrainPolicy;
   readonly onIoError: "detach" | "hand-over";
   readonly io: "direct" | "buffered";
   readonly disk: string;

@@ -15,8 +15,18 @@
  */
 
 import { crc32 } from "node:zlib";
-import { count, flag, list, object, oneOf, orNull, ShapeError, text } from "../../wire/shape.ts";
-import type { Generations } from "../types.ts";
+import {
+  count,
+  flag,
+  list,
+  object,
+  oneOf,
+  optional,
+  orNull,
+  ShapeError,
+  text,
+} from "../../wire/shape.ts";
+import type { Generations, Verified } from "../types.ts";
 import { LAYOUT_VERSION, META_PAGE_BYTES, SUPERBLOCK_OFFSETS } from "./layout.ts";
 
 /** What a replica remembers of itself. Durable before it is relied upon. */
@@ -53,6 +63,24 @@ export interface Superblock {
   readonly logFrom: number;
   /** The replica, by id, that each bitmap is about; empty: not yet known. */
   readonly peers: readonly string[];
+  /** Wall clock of the newest write served here as Primary, to half a minute; absent: none yet. */
+  readonly lastWrite?: number;
+  /** Wall clock of the last promotion; absent: never. */
+  readonly primarySince?: number;
+  /** A person said that the data here may be given up for the other replica's. */
+  readonly discard?: boolean;
+  /** A verify that is not finished: all blocks below `block` are compared. */
+  readonly verify?: VerifyState | null;
+  /** The last finished one. */
+  readonly verified?: Verified;
+}
+
+/** How far a verify is. */
+export interface VerifyState {
+  readonly block: number;
+  /** Blocks that differed so far. */
+  readonly differing: number;
+  readonly repair: boolean;
 }
 
 const MAGIC = "BASCULE\0";
@@ -79,6 +107,11 @@ const shape = object({
   bootId: id,
   logFrom: count,
   peers: list(id),
+  lastWrite: optional(count),
+  primarySince: optional(count),
+  discard: optional(flag),
+  verify: optional(orNull(object({ block: count, differing: count, repair: flag }, "refuse"))),
+  verified: optional(object({ at: count, differing: count, repaired: flag }, "refuse")),
 }, "refuse");
 
 /** The 4 KiB of one copy. Throws if the content does not fit, which bounded fields prevent. */
