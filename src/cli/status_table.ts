@@ -117,9 +117,7 @@ function groupRow({ name, owner, state, resources, reason }: GroupStatus): strin
   const unusual = state === "running" ? "running" : "stopped";
   const shown = resources.map(({ id, state: its }) => its === unusual ? id : `${id} (${its})`);
   const why = reason === undefined ? [] : [reason];
-  const here = state === "stopped" && resources.every((each) => each.state === "stopped")
-    ? []
-    : shown;
+  const here = resources.every((each) => each.state === "stopped") ? [] : shown;
   return [name, owner ?? "-", state, [...here, ...why].join(", ")];
 }
 

@@ -87,11 +87,23 @@ function decideNow(state: ClusterState, group: Group): Decision {
       ? "warning"
       : "debug";
     note(state, level, why.rule, why.text, why.known, { group: group.config.name });
+    if (action === "take") warnOfLoss(state, group);
   }
   if (action === "release" && group.phase === "running" && holdsLease(state, group)) {
     beginStop(state, group, why.text);
   }
   return decision;
+}
+
+/** A take on data that a loss of power may have cut short is allowed here, and said. */
+function warnOfLoss(state: ClusterState, group: Group): void {
+  const members = knownGroup(state, group)?.volumes ?? {};
+  for (const { name } of group.volumes) {
+    if (!state.replicas.get(name)?.unclean || (members[name]?.upToDate.length ?? 1) < 2) continue;
+    const text = `This machine lost its power: unflushed writes of the last moments to volume ` +
+      `${name} may be missing`;
+    note(state, "warning", "unflushed", text, { volume: name }, { group: group.config.name });
+  }
 }
 
 /** What to propose next in the group's register, if anything. */
@@ -247,6 +259,8 @@ export function endByForce(state: ClusterState, group: Group): void {
   if (group.forced || group.phase === "idle") return;
   const { name } = group.config;
   const started = group.phase !== "taken" && group.phase !== "releasing";
+  // Stopping takes its time; the addresses are another node's already.
+  if (started && group.frozenSince === null) emit(state, { type: "suspend", group: name });
   group.forced = true;
   dropLease(state, group);
   group.requests.length = 0;
@@ -318,8 +332,9 @@ function stopped(state: ClusterState, group: Group, clean: boolean): void {
   const { name } = group.config;
   if (group.forced) return endLife(state, group, "ended", `${name} has ended here`);
   if (!clean) {
-    // Not released: the others take it when the lease has run out, as from a dead owner.
-    markFailed(state, group, "it did not stop in order", true);
+    // Not released: the others take it when the lease has run out, as from a dead owner. Without a
+    // lease a volume cannot be drained; that says nothing against this node.
+    if (group.frozenSince === null) markFailed(state, group, "it did not stop in order", true);
     return endLife(state, group, "ended", `${name} was stopped by force and is not released`);
   }
   if (group.afterStop === "idle") return endLife(state, group, "ended", `${name} has stopped`);

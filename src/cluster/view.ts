@@ -253,13 +253,28 @@ function groupView(state: ClusterState, group: Group): GroupView {
     state: groupStateOf(state, group, record),
     epoch: record?.epoch ?? group.epoch,
     leaseUntil: group.leaseUntil,
-    why: group.decision,
+    why: decisionNow(state, group),
     failed: Object.fromEntries(
       Object.entries(failures).map(([node, { reason }]) => [node, reason]),
     ),
     failures,
     candidates: rankCandidates(facts),
   };
+}
+
+/** The newest decision, unless what is known since says more about why the group does not run. */
+function decisionNow(state: ClusterState, group: Group): Decision {
+  const { decision } = group;
+  if (group.frozenSince !== null && decision.why.rule === "serving") {
+    const text = `${state.self.node} owns the group and has no lease: it serves nothing`;
+    return { ...decision, why: { rule: "frozen", text, known: decision.why.known } };
+  }
+  const register = state.registers.get(group.register);
+  if (group.phase === "idle" && register?.known === null && !countVotes(state).have) {
+    const text = "Too few voters are heard to read what was decided about the group";
+    return { action: "wait", why: { rule: "no-quorum", text, known: {} } };
+  }
+  return decision;
 }
 
 function groupStateOf(state: ClusterState, group: Group, record: GroupRecord | null): GroupState {
