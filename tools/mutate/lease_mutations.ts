@@ -38,11 +38,20 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 48,
     name: "own-vote-unchecked",
-    seeds: 200,
+    seeds: 300,
+    // The taker asks as early as its own vote would have kept it from asking.
     patches: [{
       file: ACCEPTOR,
       before: "  if (taker === takes.node) return null;\n",
       after: "  if (taker === takes.node || taker === state.self.node) return null;\n",
+    }, {
+      file: ACCEPTOR,
+      before: "  if (takes.node === state.self.node) return 0;\n",
+      after: "  if (takes.node !== undefined) return 0;\n",
+    }, {
+      file: LEASE,
+      before: `  if (peer.liveness === "dead") return peer.lastHeard + deadtime;`,
+      after: `  if (peer.liveness !== "alive") return peer.lastHeard;`,
     }],
   },
   {
@@ -150,13 +159,29 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   },
   {
     number: 57,
-    name: "thaw-on-another-epoch",
-    seeds: 200,
+    name: "thaw-without-grants",
+    seeds: 100,
+    // A frozen owner takes it for a grant that a voter heard it, whatever that voter accepted since.
     patches: [{
       file: LEASE,
-      before:
-        "    if (!sameRun(given, state.self) || epoch !== group.epoch || !isServing(group)) continue;",
-      after: "    if (node !== state.self.node || !isServing(group)) continue;",
+      before: "  for (const [name, given] of Object.entries(heartbeat.grants)) {\n",
+      after: `  const heard = heartbeat.heard[state.self.node];
+  for (const group of state.groups.values()) {
+    const sent = heard?.incarnation === state.self.incarnation ? sendingTime(state, heard.seq) : null;
+    if (group.frozenSince !== null && isServing(group) && sent !== null) addVote(group, peer.node, sent);
+  }
+  for (const [name, given] of Object.entries(heartbeat.grants)) {
+`,
+    }],
+  },
+  {
+    number: 64,
+    name: "no-shrink-on-announced-stop",
+    seeds: 100,
+    patches: [{
+      file: "src/cluster/members.ts",
+      before: `      const reason = holder?.heartbeat?.phase === "stopping"`,
+      after: `      const reason = holder?.heartbeat?.phase === undefined && holder !== undefined`,
     }],
   },
   {
@@ -167,6 +192,11 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
       file: ACCEPTOR,
       before: "    if (takes && !isClusterRecord(value)) {",
       after: "    if (takes && !isClusterRecord(value) && ballot.node === value.owner?.node) {",
+    }, {
+      // The courtesy of refusing it early makes such values rare, and nothing else.
+      file: ACCEPTOR,
+      before: "    const why = refusesTakes(state, register, message.takes, ballot.node);\n",
+      after: "    const why = null as null | ReturnType<typeof refusesTakes>;\n",
     }],
   },
 ];

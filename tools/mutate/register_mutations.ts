@@ -69,6 +69,16 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
     }],
   },
   {
+    number: 38,
+    name: "rotten-log-believed",
+    seeds: 300,
+    patches: [{
+      file: "src/wire/voter_log.ts",
+      before: "  if (validLength < answered) {\n",
+      after: "  if (validLength < 0) {\n",
+    }],
+  },
+  {
     number: 39,
     name: "read-without-write-back",
     seeds: 200,

@@ -1,0 +1,461 @@
+/** Mutations of the volume: the write path, JOIN, resync, promotion, what is durable when. */
+
+import type { Mutation } from "./mutation.ts";
+
+const CONTEXT = "src/volume/context.ts";
+const FLUSHES = "src/volume/flush_path.ts";
+const IN_FLIGHT = "src/volume/in_flight.ts";
+const MEMBERSHIP = "src/volume/membership.ts";
+const RESYNC = "src/volume/resync.ts";
+const ROLES = "src/volume/roles.ts";
+const SOURCE = "src/volume/source_link.ts";
+const TARGET = "src/volume/target_link.ts";
+const WRITES = "src/volume/write_path.ts";
+const GROUP = "src/cluster/group.ts";
+
+/** See the module comment. */
+export const VOLUME_MUTATIONS: readonly Mutation[] = [
+  {
+    number: 1,
+    name: "replica-ignores-epoch",
+    seeds: 200,
+    patches: [{
+      file: TARGET,
+      before:
+        "    if (hello.epoch < newest) return `its epoch ${hello.epoch} is past, epoch ${newest} is chosen`;\n",
+      after: "",
+    }, {
+      file: TARGET,
+      before: `    if (role === "Primary" && hello.epoch <= this.#context.epoch) {`,
+      after: `    if (role === "Primary" && newest < 0) {`,
+    }],
+  },
+  {
+    number: 2,
+    name: "answer-before-replica",
+    seeds: 50,
+    patches: [{
+      file: WRITES,
+      before: `    if (this.#context.init.protocol !== "A" || op.answered || op.fua) return;`,
+      after: "    if (op.answered || op.fua) return;",
+    }],
+  },
+  {
+    number: 3,
+    name: "grow-with-dirty-bits",
+    seeds: 100,
+    patches: [{
+      file: MEMBERSHIP,
+      before:
+        "    if (!link.streaming || link.syncing || bitmap.count > 0 || this.#joinSent !== null) return;",
+      after: "    if (!link.streaming || this.#joinSent !== null) return;",
+    }],
+  },
+  {
+    number: 4,
+    name: "joined-before-consistent",
+    seeds: 300,
+    patches: [{
+      file: TARGET,
+      before: `        context.superblock.update({
+          generations: message.generations,
+          inconsistent: false,`,
+      after: `        this.#say({ type: "JOINED", session, epoch: message.epoch });
+        context.superblock.update({
+          generations: message.generations,
+          inconsistent: false,`,
+    }],
+  },
+  {
+    number: 5,
+    name: "join-without-flush",
+    seeds: 300,
+    patches: [{
+      file: TARGET,
+      before: `      context.flushDisk(() => {
+        if (link !== this.#link) return;
+        context.superblock.update({`,
+      after: `      ((go: () => void) => go())(() => {
+        if (link !== this.#link) return;
+        context.superblock.update({`,
+    }],
+  },
+  {
+    number: 6,
+    name: "joining-does-not-count",
+    seeds: 200,
+    patches: [{
+      file: CONTEXT,
+      before:
+        "    if (this.joining !== null && !others.includes(this.joining)) others.push(this.joining);\n",
+      after: "",
+    }],
+  },
+  {
+    number: 7,
+    name: "shrink-counts-when-asked",
+    seeds: 200,
+    patches: [{
+      file: MEMBERSHIP,
+      before: "    this.#shrinkAsked = version;\n",
+      after: `    this.#shrinkAsked = version;
+    context.others = context.others.filter((one) => one !== missing);
+`,
+    }],
+  },
+  {
+    number: 8,
+    name: "shrink-without-register",
+    seeds: 100,
+    patches: [{
+      file: WRITES,
+      before: "    if (others.length === 0) return true;\n",
+      after: "    if (others.length === 0 || !this.#link.streaming) return true;\n",
+    }],
+  },
+  {
+    number: 9,
+    name: "shrink-in-own-acceptor-counts",
+    seeds: 300,
+    patches: [{
+      file: GROUP,
+      before: `  const record = knownGroup(state, group);
+  if (record === null) return;
+  const mine = sameRun(record.owner, state.self);
+  const fresh`,
+      after: `  const known = knownGroup(state, group);
+  const own = state.acceptor.accepted.get(group.register)?.proposal.value as typeof known;
+  const record = own && known && own.version > known.version && own.epoch === known.epoch &&
+      sameRun(own.owner, state.self)
+    ? own
+    : known;
+  if (record === null) return;
+  const mine = sameRun(record.owner, state.self);
+  const fresh`,
+    }],
+  },
+  {
+    number: 10,
+    name: "promote-a-non-member",
+    seeds: 100,
+    patches: [{
+      file: "src/cluster/fitness.ts",
+      before:
+        "  if (!members.upToDate.includes(replica.replicaId)) return `has no up-to-date replica of ${name}`;\n",
+      after: "",
+    }, {
+      file: "src/cluster/fitness.ts",
+      before:
+        "  if (replica.generation !== members.generation) return `holds another generation of ${name}`;\n",
+      after: "",
+    }],
+  },
+  {
+    number: 11,
+    name: "replica-epoch-not-durable",
+    seeds: 400,
+    patches: [{
+      file: TARGET,
+      before: "            { epoch: hello.epoch, lineage: hello.lineage, sole: null },",
+      after: "            { lineage: hello.lineage, sole: null },",
+    }, {
+      file: TARGET,
+      before: `      type: "WELCOME",
+      epoch: own.epoch,`,
+      after: `      type: "WELCOME",
+      epoch: this.#greeted,`,
+    }, {
+      file: TARGET,
+      before:
+        "      this.#session = 0;\n      this.#open = false;\n      this.#ready = false;\n      this.#barriers",
+      after:
+        "      this.#greeted = hello.epoch;\n      this.#session = 0;\n      this.#open = false;\n      this.#ready = false;\n      this.#barriers",
+    }, {
+      file: TARGET,
+      before: "  #session = 0;\n",
+      after: "  #session = 0;\n  #greeted = 0;\n",
+    }, {
+      file: TARGET,
+      before: "    if (message.epoch !== context.superblock.value.epoch) return;",
+      after: "    if (message.epoch !== this.#greeted) return;",
+    }],
+  },
+  {
+    number: 12,
+    name: "takeover-keeps-the-set",
+    seeds: 100,
+    patches: [{
+      file: "src/cluster/drafts.ts",
+      before: "  const keeps = base !== null && base.owner === null && forced === null;",
+      after: "  const keeps = base !== null && forced === null;",
+    }],
+  },
+  {
+    number: 13,
+    name: "log-ignored-at-start",
+    seeds: 200,
+    patches: [{
+      file: ROLES,
+      before: "      for (const extent of metadata.logExtents) {\n",
+      after: "      for (const extent of metadata.logExtents.slice(0, 0)) {\n",
+    }],
+  },
+  {
+    number: 14,
+    name: "log-entry-after-send",
+    seeds: 300,
+    patches: [{
+      file: WRITES,
+      before: "    if (this.#log.acquire(op)) this.logged(op);",
+      after: "    if (this.#log.acquire(op) || !this.#log.starved) this.logged(op);",
+    }],
+  },
+  {
+    number: 15,
+    name: "sole-mark-stays-at-grow",
+    seeds: 50,
+    patches: [{
+      file: MEMBERSHIP,
+      before: "      context.superblock.update({ sole: null }, () => {",
+      after: "      context.superblock.update({}, () => {",
+    }],
+  },
+  {
+    number: 16,
+    name: "primary-by-memory",
+    seeds: 200,
+    patches: [{
+      file: "src/volume/report.ts",
+      before: "    sole: soleValid ? own.sole!.epoch : null,",
+      after: "    sole: soleValid ? own.sole!.epoch : own.epoch,",
+    }, {
+      file: ROLES,
+      before: "    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+      after:
+        "    if (order.epoch === own.epoch) return null;\n    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+    }],
+  },
+  {
+    number: 17,
+    name: "release-resumes",
+    seeds: 200,
+    patches: [{
+      file: GROUP,
+      before: `  if (outcome.result === "failed") {
+`,
+      after: `  if (outcome.result === "failed") {
+    const again = knownGroup(state, group);
+    if (group.phase === "releasing" && again?.epoch === group.epoch && !state.shutdown) {
+      group.phase = "starting";
+      emit(state, { type: "start", group: group.config.name, record: again });
+    }
+`,
+    }, {
+      file: ROLES,
+      before: "    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+      after:
+        "    if (order.epoch === own.epoch) return null;\n    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+    }],
+  },
+  {
+    number: 19,
+    name: "own-io-not-drained",
+    seeds: 300,
+    patches: [{
+      file: TARGET,
+      before: `        context.whenDrained(() => {
+          context.superblock.update(`,
+      after: `        ((go: () => void) => go())(() => {
+          context.superblock.update(`,
+    }],
+  },
+  {
+    number: 20,
+    name: "bits-cleared-by-a-rule",
+    seeds: 300,
+    patches: [{
+      file: SOURCE,
+      before: '    const boundTo = own.peers[PEER] ?? "";\n',
+      after: `    const boundTo = own.peers[PEER] ?? "";
+    if (own.generations.current === welcome.generations.current) bitmap.clear(0, layout.blocks);
+`,
+    }],
+  },
+  {
+    number: 21,
+    name: "resync-overtakes-writes",
+    seeds: 300,
+    patches: [{
+      file: RESYNC,
+      before: "    if (this.#table.enter(op)) this.start(op);\n",
+      after: "    this.#table.enter(op);\n    this.start(op);\n",
+    }, {
+      file: RESYNC,
+      before: "  start(op: Op): void {\n",
+      after: "  start(op: Op): void {\n    if (op.state === OpState.Running) return;\n",
+    }],
+  },
+  {
+    number: 22,
+    name: "storage-change-ignored",
+    seeds: 300,
+    patches: [{
+      file: SOURCE,
+      before: "    if (this.#peerStorage !== null && this.#peerStorage !== welcome.storage) {",
+      after: '    if (this.#peerStorage !== null && welcome.storage === "") {',
+    }],
+  },
+  {
+    number: 23,
+    name: "flush-here-only",
+    seeds: 300,
+    patches: [{
+      file: FLUSHES,
+      before:
+        "    if (link.streaming && !link.syncing && others.includes(link.peerId)) link.send(op);",
+      after: "    if (others.length < 0) link.send(op);",
+    }, {
+      file: FLUSHES,
+      before: "    const everywhere = others.length === 0 ||\n",
+      after: "    const everywhere = others.length >= 0 ||\n",
+    }],
+  },
+  {
+    number: 24,
+    name: "promotion-without-flush",
+    seeds: 400,
+    patches: [{
+      file: ROLES,
+      before:
+        "    context.whenDrained(() => context.flushDisk(() => this.#enthrone(order, done)));",
+      after: "    context.whenDrained(() => this.#enthrone(order, done));",
+    }],
+  },
+  {
+    number: 25,
+    name: "reconnect-ends-the-doubt",
+    seeds: 300,
+    patches: [{
+      file: MEMBERSHIP,
+      before: "    if (context.joining !== null && context.growAsked < 0) {",
+      after: "    if (context.joining !== null) {",
+    }],
+  },
+  {
+    number: 26,
+    name: "unclean-replica-eligible",
+    seeds: 200,
+    patches: [{
+      file: "src/cluster/fitness.ts",
+      before: "  if (!replica.unclean || members.upToDate.length === 1) return null;",
+      after: "  if (members.upToDate.length > 0) return null;",
+    }],
+  },
+  {
+    number: 27,
+    name: "reads-do-not-wait",
+    seeds: 200,
+    patches: [{
+      file: IN_FLIGHT,
+      before:
+        "        other.offset < end && op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        blockers++;",
+      after:
+        "        other.offset < end && op.offset < other.offset + other.length && writes && other.writes\n      ) {\n        blockers++;",
+    }, {
+      file: IN_FLIGHT,
+      before:
+        "        op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        other.blockers--;",
+      after:
+        "        op.offset < other.offset + other.length && writes && other.writes\n      ) {\n        other.blockers--;",
+    }],
+  },
+  {
+    number: 28,
+    name: "writes-do-not-wait",
+    seeds: 200,
+    // Overlapping writes that run together have no order that both replicas would keep.
+    patches: [{
+      file: IN_FLIGHT,
+      before:
+        "        other.offset < end && op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        blockers++;",
+      after:
+        "        other.offset < end && op.offset < other.offset + other.length && writes !== other.writes\n      ) {\n        blockers++;",
+    }, {
+      file: IN_FLIGHT,
+      before:
+        "        op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        other.blockers--;",
+      after:
+        "        op.offset < other.offset + other.length && writes !== other.writes\n      ) {\n        other.blockers--;",
+    }],
+  },
+  {
+    number: 29,
+    name: "flush-during-resync",
+    seeds: 400,
+    patches: [{
+      file: FLUSHES,
+      before:
+        "    if (link.streaming && !link.syncing && others.includes(link.peerId)) link.send(op);",
+      after: "    if (link.streaming && others.includes(link.peerId)) link.send(op);",
+    }],
+  },
+  {
+    number: 30,
+    name: "log-forgets-unflushed",
+    seeds: 400,
+    patches: [{
+      file: FLUSHES,
+      before: "      this.#log.logFlushed(asOf, peerHas || !hasPeer);",
+      after: "      this.#log.logFlushed(asOf, peerHas || hasPeer);",
+    }],
+  },
+  {
+    number: 31,
+    name: "set-by-node-name",
+    seeds: 300,
+    patches: [{
+      file: "src/cluster/fitness.ts",
+      before:
+        "  if (!members.upToDate.includes(replica.replicaId)) return `has no up-to-date replica of ${name}`;\n",
+      after:
+        '  if (!members.upToDate.some((id) => id.split("-")[1] === facts.node)) return `has no up-to-date replica of ${name}`;\n',
+    }, {
+      file: "src/cluster/fitness.ts",
+      before:
+        "  if (replica.generation !== members.generation) return `holds another generation of ${name}`;\n",
+      after: "",
+    }, {
+      file: ROLES,
+      before:
+        `    if (!record.upToDate.includes(replicaId)) return "it is not in the in-sync set";\n`,
+      after: "",
+    }, {
+      file: ROLES,
+      before:
+        "    if (record.generation !== own.generations.current && record.generation !== own.pending) {\n",
+      after: '    if (record.generation === "") {\n',
+    }],
+  },
+  {
+    number: 32,
+    name: "failed-disk-answers",
+    seeds: 200,
+    patches: [{
+      file: WRITES,
+      before: `    if (errno !== 0) {
+      this.#context.fail(\`writing`,
+      after: `    if (errno > 1000) {
+      this.#context.fail(\`writing`,
+    }],
+  },
+  {
+    number: 33,
+    name: "blank-disk-not-copied",
+    seeds: 300,
+    patches: [{
+      file: "src/volume/sync_decision.ts",
+      before: `    return { verdict: "full", reason: "the target was never written" };`,
+      after: `    return byBitmap(source, target, "the target was never written");`,
+    }],
+  },
+];
