@@ -69,6 +69,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     if (stage.pass(parseDuration(duration), () => stage.answersAt(group) === where)) return;
     stage.line("clients", "", `${group} does not answer at ${node} after ${duration}`);
   },
+  /** `until-note serveur-a shrink 5s`: until a machine notes a decision by this rule. */
+  "until-note"(stage, [node = "", rule = "", duration = ""]) {
+    let seen = false;
+    stage.onNote = (who, note) => seen ||= who === node && note.rule === rule;
+    stage.pass(parseDuration(duration), () => seen);
+    stage.onNote = () => {};
+    if (!seen) stage.line("clients", "", `${node} notes no ${rule} within ${duration}`);
+  },
   /** kill -9. */
   crash: (stage, words) => words.forEach((word) => stage.machine(word).kill(false)),
   power: (stage, words) => words.forEach((word) => stage.machine(word).kill(true)),
@@ -88,6 +96,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       : [machine.main, machine.worker];
     machine.hold(threads, parseDuration(duration));
   },
+  /** `freeze serveur-a 3s`: the whole machine stands still, and its clock with it. */
+  freeze: (stage, [node = "", duration = ""]) =>
+    stage.machine(node).freeze(parseDuration(duration)),
   cut: (stage, words) => stage.network.cut(routesOf(stage, words)),
   heal(stage, words) {
     if (words.length > 0) return stage.network.mend(routesOf(stage, words));
@@ -99,6 +110,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   move: (stage, words) =>
     ask(stage, words, ([group = "", to]) => ({ type: "move", group, ...(to && { to }) })),
   cleanup: (stage, words) => ask(stage, words, ([group = ""]) => ({ type: "cleanup", group })),
+  maintenance: (stage, words) =>
+    ask(stage, words, ([on]) => ({ type: "maintenance", on: on === "on" })),
+  /** A person states that a node is off. */
+  "confirm-off": (stage, words) =>
+    ask(stage, words, ([node = ""]) => ({ type: "confirmOff", node })),
+  /** A person forces the data of the node that is asked. */
+  promote: (stage, words) => ask(stage, words, ([group = ""]) => ({ type: "promote", group })),
   /** `write BLOCK [fua] [at=NODE]` */
   write: (stage, words) => request(stage, RequestKind.Write, words),
   read: (stage, words) => request(stage, RequestKind.Read, words),
@@ -141,6 +159,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     if (machine.agent !== null) throw new Error(`forget: the agent of ${node} runs`);
     machine.voterLog = [];
   },
+  /** One bit of a voter's log turns over while its agent is down. */
+  rot: (stage, [node = ""]) => stage.machine(node).loseVoter(0.5),
   /** `services NODE fail|hang|work` */
   services(stage, [node = "", what]) {
     const { ailment } = stage.machine(node);

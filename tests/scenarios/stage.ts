@@ -105,7 +105,9 @@ export class Stage extends World {
     else this.line(who, "", text().replace(/^--- /, ""));
   }
 
-  override note(who: string, { level, rule, group, text, known }: Note): void {
+  override note(who: string, note: Note): void {
+    this.onNote(who, note);
+    const { level, rule, group, text, known } = note;
     if (LEVELS.indexOf(level) < LEVELS.indexOf(this.lines.level)) return;
     const about = group === undefined || text.includes(group) ? "" : `${group}: `;
     const urgency = level === "error" ? "ERROR " : "";
