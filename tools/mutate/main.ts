@@ -15,20 +15,38 @@ import type { Hunt } from "./hunt.ts";
 const MINUTES = 5;
 const FIRST_SEED = 1;
 
-/** Hunts one mutation. Throws if its patches do not apply or the hunt cannot be run. */
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** Runs worlds in the tree in `folder`. */
+async function runHunt(folder: string, from: number, seeds: number): Promise<Hunt> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "-A", "--quiet", "--no-check", "--config", `${folder}/deno.json`],
+      `${folder}/tools/mutate/hunt.ts`,
+      ...[from, seeds, MINUTES].map(String),
+    ],
+    stdin: "null",
+  }).output();
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  if (code !== 0) throw new Error(`${folder}: ${decode(stderr)}`);
+  return JSON.parse(decode(stdout)) as Hunt;
+}
+
+/**
+ * Hunts one mutation. A world that breaks a promise without the mutation too proves nothing and is
+ * passed over. Throws if the patches do not apply or the hunt cannot be run.
+ */
 export function huntMutation(mutation: Mutation): Promise<Hunt> {
   return withMutatedTree(mutation, async (folder) => {
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", "-A", "--quiet", "--no-check", "--config", `${folder}/deno.json`],
-        `${folder}/tools/mutate/hunt.ts`,
-        ...[FIRST_SEED, mutation.seeds, MINUTES].map(String),
-      ],
-      stdin: "null",
-    }).output();
-    const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-    if (code !== 0) throw new Error(`${mutation.name}: ${decode(stderr)}`);
-    return JSON.parse(decode(stdout)) as Hunt;
+    let tried = 0;
+    while (tried < mutation.seeds) {
+      const found = await runHunt(folder, FIRST_SEED + tried, mutation.seeds - tried);
+      tried += found.tried;
+      if (found.seed === null) break;
+      const { violation } = await runHunt(ROOT, found.seed, 1);
+      if (violation === null) return { ...found, tried };
+    }
+    return { tried, seed: null, violation: null };
   });
 }
 
