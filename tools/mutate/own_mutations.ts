@@ -115,7 +115,7 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
     name: "bits-of-another-replica-count",
     seeds: 400,
     patches: [{
-      file: "src/volume/source_link.ts",
+      file: "src/volume/meeting.ts",
       before: `      boundTo === "" || boundTo === welcome.replicaId,\n`,
       after: `      boundTo !== "?",\n`,
     }],
@@ -126,8 +126,8 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
     seeds: 200,
     patches: [{
       file: "src/volume/roles.ts",
-      before: "    if (this.#parts.requests.drained) this.drained();\n",
-      after: "    this.drained();\n",
+      before: "    if (this.#parts.requests.drained) this.drained();\n    done();\n",
+      after: "    this.drained();\n    done();\n",
     }],
   },
   {

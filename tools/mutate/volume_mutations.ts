@@ -6,9 +6,9 @@ const CONTEXT = "src/volume/context.ts";
 const FLUSHES = "src/volume/flush_path.ts";
 const IN_FLIGHT = "src/volume/in_flight.ts";
 const MEMBERSHIP = "src/volume/membership.ts";
-const RESYNC = "src/volume/resync.ts";
+const MEETING = "src/volume/meeting.ts";
+const PROMOTION = "src/volume/promotion.ts";
 const ROLES = "src/volume/roles.ts";
-const SOURCE = "src/volume/source_link.ts";
 const TARGET = "src/volume/target_link.ts";
 const WRITES = "src/volume/write_path.ts";
 const GROUP = "src/cluster/group.ts";
@@ -36,8 +36,9 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     seeds: 50,
     patches: [{
       file: WRITES,
-      before: `    if (this.#context.init.protocol !== "A" || op.answered || op.fua) return;`,
-      after: "    if (op.answered || op.fua) return;",
+      before:
+        `    if (init.protocol !== "A" || op.answered || op.fua || detach !== Detach.No) return;`,
+      after: "    if (op.answered || op.fua || detach !== Detach.No) return;",
     }],
   },
   {
@@ -166,10 +167,9 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
       epoch: this.#greeted,`,
     }, {
       file: TARGET,
-      before:
-        "      this.#session = 0;\n      this.#open = false;\n      this.#ready = false;\n      this.#barriers",
+      before: "      this.#session = 0;\n      this.#open = false;",
       after:
-        "      this.#greeted = hello.epoch;\n      this.#session = 0;\n      this.#open = false;\n      this.#ready = false;\n      this.#barriers",
+        "      this.#greeted = hello.epoch;\n      this.#session = 0;\n      this.#open = false;",
     }, {
       file: TARGET,
       before: "  #session = 0;\n",
@@ -206,8 +206,9 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     seeds: 300,
     patches: [{
       file: WRITES,
-      before: "    if (this.#log.acquire(op)) this.logged(op);",
-      after: "    if (this.#log.acquire(op) || !this.#log.starved) this.logged(op);",
+      before: "    if (detach !== Detach.No || this.#log.acquire(op)) this.logged(op);",
+      after:
+        "    if (detach !== Detach.No || this.#log.acquire(op) || !this.#log.starved) this.logged(op);",
     }],
   },
   {
@@ -229,10 +230,10 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
       before: "    sole: soleValid ? own.sole!.epoch : null,",
       after: "    sole: soleValid ? own.sole!.epoch : own.epoch,",
     }, {
-      file: ROLES,
-      before: "    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+      file: PROMOTION,
+      before: "  const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
       after:
-        "    if (order.epoch === own.epoch) return null;\n    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+        "  if (order.epoch === own.epoch) return null;\n  const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
     }],
   },
   {
@@ -251,10 +252,10 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     }
 `,
     }, {
-      file: ROLES,
-      before: "    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+      file: PROMOTION,
+      before: "  const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
       after:
-        "    if (order.epoch === own.epoch) return null;\n    const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
+        "  if (order.epoch === own.epoch) return null;\n  const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
     }],
   },
   {
@@ -274,8 +275,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     name: "bits-cleared-by-a-rule",
     seeds: 300,
     patches: [{
-      file: SOURCE,
-      before: '    const boundTo = own.peers[PEER] ?? "";\n',
+      file: MEETING,
+      before: `    const boundTo = own.peers[PEER] ?? "";\n`,
       after: `    const boundTo = own.peers[PEER] ?? "";
     if (own.generations.current === welcome.generations.current) bitmap.clear(0, layout.blocks);
 `,
@@ -286,11 +287,11 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     name: "resync-overtakes-writes",
     seeds: 300,
     patches: [{
-      file: RESYNC,
-      before: "    if (this.#table.enter(op)) this.start(op);\n",
-      after: "    this.#table.enter(op);\n    this.start(op);\n",
+      file: "src/volume/block_walk.ts",
+      before: "    if (this.table.enter(op)) this.start(op);\n",
+      after: "    this.table.enter(op);\n    this.start(op);\n",
     }, {
-      file: RESYNC,
+      file: "src/volume/block_walk.ts",
       before: "  start(op: Op): void {\n",
       after: "  start(op: Op): void {\n    if (op.state === OpState.Running) return;\n",
     }],
@@ -300,9 +301,9 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     name: "storage-change-ignored",
     seeds: 300,
     patches: [{
-      file: SOURCE,
+      file: MEETING,
       before: "    if (this.#peerStorage !== null && this.#peerStorage !== welcome.storage) {",
-      after: '    if (this.#peerStorage !== null && welcome.storage === "") {',
+      after: `    if (this.#peerStorage !== null && welcome.storage === "") {`,
     }],
   },
   {
@@ -357,16 +358,23 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     seeds: 200,
     patches: [{
       file: IN_FLIGHT,
-      before:
-        "        other.offset < end && op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        blockers++;",
-      after:
-        "        other.offset < end && op.offset < other.offset + other.length && writes && other.writes\n      ) {\n        blockers++;",
+      before: `        other.offset < end && op.offset < other.offset + other.length &&
+        (writes || other.writes) && meet(op, other)
+      ) {
+        blockers++;`,
+      after: `        other.offset < end && op.offset < other.offset + other.length &&
+        writes && other.writes && meet(op, other)
+      ) {
+        blockers++;`,
     }, {
       file: IN_FLIGHT,
       before:
-        "        op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        other.blockers--;",
-      after:
-        "        op.offset < other.offset + other.length && writes && other.writes\n      ) {\n        other.blockers--;",
+        `op.offset < other.offset + other.length && (writes || other.writes) && meet(op, other)
+      ) {
+        other.blockers--;`,
+      after: `op.offset < other.offset + other.length && writes && other.writes && meet(op, other)
+      ) {
+        other.blockers--;`,
     }],
   },
   {
@@ -376,16 +384,23 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     // Overlapping writes that run together have no order that both replicas would keep.
     patches: [{
       file: IN_FLIGHT,
-      before:
-        "        other.offset < end && op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        blockers++;",
-      after:
-        "        other.offset < end && op.offset < other.offset + other.length && writes !== other.writes\n      ) {\n        blockers++;",
+      before: `        other.offset < end && op.offset < other.offset + other.length &&
+        (writes || other.writes) && meet(op, other)
+      ) {
+        blockers++;`,
+      after: `        other.offset < end && op.offset < other.offset + other.length &&
+        writes !== other.writes && meet(op, other)
+      ) {
+        blockers++;`,
     }, {
       file: IN_FLIGHT,
       before:
-        "        op.offset < other.offset + other.length && (writes || other.writes)\n      ) {\n        other.blockers--;",
-      after:
-        "        op.offset < other.offset + other.length && writes !== other.writes\n      ) {\n        other.blockers--;",
+        `op.offset < other.offset + other.length && (writes || other.writes) && meet(op, other)
+      ) {
+        other.blockers--;`,
+      after: `op.offset < other.offset + other.length && writes !== other.writes && meet(op, other)
+      ) {
+        other.blockers--;`,
     }],
   },
   {
@@ -405,8 +420,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     seeds: 400,
     patches: [{
       file: FLUSHES,
-      before: "      this.#log.logFlushed(asOf, peerHas || !hasPeer);",
-      after: "      this.#log.logFlushed(asOf, peerHas || hasPeer);",
+      before: "      if (logged) this.#log.logFlushed(asOf, peerHas || !hasPeer);",
+      after: "      if (logged) this.#log.logFlushed(asOf, peerHas || hasPeer);",
     }],
   },
   {
@@ -425,27 +440,26 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
         "  if (replica.generation !== members.generation) return `holds another generation of ${name}`;\n",
       after: "",
     }, {
-      file: ROLES,
+      file: PROMOTION,
       before:
         `    if (!record.upToDate.includes(replicaId)) return "it is not in the in-sync set";\n`,
       after: "",
     }, {
-      file: ROLES,
+      file: PROMOTION,
       before:
-        "    if (record.generation !== own.generations.current && record.generation !== own.pending) {\n",
-      after: '    if (record.generation === "") {\n',
+        "  if (record.generation !== own.generations.current && record.generation !== own.pending) {\n",
+      after: '  if (record.generation === "") {\n',
     }],
   },
   {
     number: 32,
-    name: "failed-disk-answers",
-    seeds: 200,
+    name: "diskless-without-leaving",
+    seeds: 300,
     patches: [{
-      file: WRITES,
-      before: `    if (errno !== 0) {
-      this.#context.fail(\`writing`,
-      after: `    if (errno > 1000) {
-      this.#context.fail(\`writing`,
+      file: "src/volume/detachment.ts",
+      before:
+        "    if (context.detach === Detach.Agreed && !context.upToDate.includes(context.replicaId)) {",
+      after: "    if (context.detach === Detach.Agreed) {",
     }],
   },
   {
