@@ -442,7 +442,7 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     }, {
       file: PROMOTION,
       before:
-        `    if (!record.upToDate.includes(replicaId)) return "it is not in the in-sync set";\n`,
+        `  if (!record.upToDate.includes(replicaId)) return "it is not in the in-sync set";\n`,
       after: "",
     }, {
       file: PROMOTION,
