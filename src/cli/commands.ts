@@ -19,6 +19,7 @@ import { simulateCommand } from "./simulate.ts";
 import { statusCommand } from "./status.ts";
 import { versionCommand } from "./version.ts";
 import { volumeCreateCommand, volumeStatusCommand } from "./volume.ts";
+import { volumeResizeCommand } from "./volume_resize.ts";
 
 /** What the program can do. */
 export const commands: readonly Command[] = [
@@ -38,6 +39,7 @@ export const commands: readonly Command[] = [
   ]),
   commandFamily("volume", message`Make and look at the replicas of this node.`, [
     volumeCreateCommand,
+    volumeResizeCommand,
     volumeStatusCommand,
     volumePromoteCommand,
   ]),

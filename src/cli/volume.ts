@@ -96,7 +96,8 @@ export async function runVolumeStatus(
   }
 }
 
-function findVolume(config: Config, name: string): VolumeConfig {
+/** A volume of the configuration by its name, or what is wrong with the name. */
+export function findVolume(config: Config, name: string): VolumeConfig {
   const volume = config.volumes.find((candidate) => candidate.name === name);
   if (volume !== undefined) return volume;
   const names = config.volumes.map((candidate) => candidate.name).join(", ");

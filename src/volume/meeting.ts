@@ -90,12 +90,10 @@ export class Meeting {
   learn(runs: readonly number[], last: boolean): void {
     const { layout } = this.#context;
     for (let i = 0; i < runs.length; i += 2) {
-      const [first, blocks] = [runs[i]!, runs[i + 1]!];
-      if (first + blocks > layout.blocks) {
-        this.#host.drop("its dirty blocks lie outside the volume");
-        return;
-      }
-      this.#theirs.push(first, blocks);
+      const first = runs[i]!;
+      // A replica that has grown already: what is new there is zero on both.
+      const end = Math.min(first + runs[i + 1]!, layout.blocks);
+      if (end > first) this.#theirs.push(first, end - first);
     }
     if (last) this.#decide(this.#welcome!);
   }

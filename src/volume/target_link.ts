@@ -297,9 +297,10 @@ export class TargetLink {
     const { init, layout, superblock, failure, role } = this.#context;
     const own = superblock.value;
     if (failure !== null) return `the disk has failed: ${failure}`;
-    if (hello.volume !== init.name || hello.size !== layout.size) {
+    // One that has grown waits for its Primary to grow too: what is new is zero on both.
+    if (hello.volume !== init.name || hello.size > layout.size) {
       return `its volume is ${hello.volume} of ${hello.size} bytes, ours ${init.name} of ` +
-        `${layout.size}; correct the configuration`;
+        `${layout.size}; correct the configuration, or grow this one by \`bascule volume resize\``;
     }
     if (hello.replicaId === own.replicaId) {
       return "it has our replica id: one of the disks is a copy; make that replica anew";

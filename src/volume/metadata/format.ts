@@ -147,7 +147,8 @@ export function readMetadata(region: Uint8Array, expected: Expected): Metadata {
     throw new Error(
       newest.error === "no magic number"
         ? `volume ${expected.volume}: the disk holds no metadata; make the replica with ` +
-          "`bascule volume create`, or correct `disk` and `meta-disk`"
+          "`bascule volume create`, or correct `disk` and `meta-disk`; if `size` was raised, run " +
+          "`bascule volume resize`"
         : `volume ${expected.volume}: both superblocks are damaged (${newest.error}); make the ` +
           "replica anew with `bascule volume create` and let it resync from its peer",
     );
@@ -162,7 +163,8 @@ export function readMetadata(region: Uint8Array, expected: Expected): Metadata {
   if (superblock.size !== expected.size) {
     throw new Error(
       `volume ${expected.volume}: the replica was made for ${superblock.size} bytes, the ` +
-        `configuration says ${expected.size}; correct \`size\``,
+        `configuration says ${expected.size}; correct \`size\`, or grow the replica by ` +
+        "`bascule volume resize`",
     );
   }
   const layout = geometry(superblock.size, superblock.alExtents, superblock.maxPeers);
