@@ -16,7 +16,7 @@ import { BOOT_ALONE_RISK, SURVIVOR_RISK } from "../config/cluster.ts";
 import type { ClusterKeys } from "../config/key_file.ts";
 import type { Config, NodeConfig } from "../config/types.ts";
 import { bootId, boottimeMs } from "../os/clock.ts";
-import { ApiError, serveApi, type StatusApi } from "../status/api.ts";
+import { ApiError, serveApi, type StatusApi, type VolumeCommand } from "../status/api.ts";
 import type { Journal } from "../status/journal.ts";
 import type { StatusDocument } from "../status/types.ts";
 import { type FrameError, openFrame, sealFrame } from "../wire/frame.ts";
@@ -171,7 +171,7 @@ export class Agent {
         this.readFile();
         return this.status().config!;
       },
-      command: (command: OperatorCommand) => this.command(command),
+      command: (command: OperatorCommand | VolumeCommand) => this.command(command),
       journal,
     };
     try {
@@ -222,7 +222,8 @@ export class Agent {
   }
 
   /** Carries out an operator's command; resolves to an error text or null. */
-  command(command: OperatorCommand): Promise<string | null> {
+  command(command: OperatorCommand | VolumeCommand): Promise<string | null> {
+    if (command.type === "volume") return this.#volumes.operate(command.volume, command.what);
     if (command.type === "push") {
       const { found, problem, differences: { refused } } = this.readFile();
       if (problem !== null) return Promise.resolve(problem);

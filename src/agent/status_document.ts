@@ -21,6 +21,8 @@ const CONNECTIONS: readonly ConnectionState[] = [
   "Connecting",
   "SyncTarget",
   "SyncSource",
+  "VerifyTarget",
+  "VerifySource",
   "Connected",
 ];
 
@@ -146,6 +148,10 @@ function volumeStatus(
     connection: CONNECTIONS[Math.min(...ranks, CONNECTIONS.length - 1)] ?? "StandAlone",
     peers: report.peers,
     frozen: report.frozen,
+    ...(report.standAlone !== undefined && { standAlone: report.standAlone }),
+    ...(report.split !== undefined && { split: report.split }),
+    ...(report.discard !== undefined && { discard: report.discard }),
+    ...(report.verified !== undefined && { verified: report.verified }),
   };
 }
 

@@ -9,8 +9,10 @@
 import type { GroupRecord, Note, VolumeRecord } from "../cluster/types.ts";
 import type { Config, VolumeConfig } from "../config/types.ts";
 import type { Health } from "../resource/kind.ts";
-import type { VolumeAsk, VolumeOrder, VolumeReport } from "../volume/types.ts";
+import type { VolumeAsk, VolumeOperation, VolumeOrder, VolumeReport } from "../volume/types.ts";
 import { VolumeWorker } from "./dataplane/handle.ts";
+import { ResyncShare } from "./resync_share.ts";
+import { VolumeOperations } from "./volume_operations.ts";
 import type { IoSnapshot } from "./dataplane/io_stats.ts";
 import { ExportSockets } from "./export_sockets.ts";
 import { TlsRelay } from "./tls_relay.ts";
@@ -64,6 +66,8 @@ export class Volumes {
   readonly #init: VolumesInit;
   readonly #events: VolumeEvents;
   readonly #managed = new Map<string, Managed>();
+  readonly #operations = new VolumeOperations();
+  readonly #share: ResyncShare;
   readonly #sockets: ExportSockets;
   readonly #tls: TlsRelay;
   #closing = false;
@@ -80,6 +84,10 @@ export class Volumes {
     this.#sockets = new ExportSockets(own, note);
     this.#tls = new TlsRelay(note);
     if (own.some((volume) => volume.export.tcp?.tls)) void this.#tls.start();
+    const node = init.config.nodes.find(({ name }) => name === init.node);
+    this.#share = new ResyncShare(node?.resyncMax ?? null, (volume, order) => {
+      this.order(volume, order);
+    });
     for (const config of own) {
       const managed: Managed = {
         config,
@@ -118,6 +126,15 @@ export class Volumes {
     if (!managed) return;
     if (order.type === "record") managed.record = order;
     managed.worker?.order(order);
+  }
+
+  /** What an operator wants; resolves to null when it is done or has begun, else to why not. */
+  operate(volume: string, what: VolumeOperation): Promise<string | null> {
+    const managed = this.#managed.get(volume);
+    if (!managed?.worker) {
+      return Promise.resolve(`volume ${volume}: ${managed?.failure ?? "no replica on this node"}`);
+    }
+    return this.#operations.ask(volume, what, (order) => this.order(volume, order));
   }
 
   /** The lease of the volume's group, monotonic milliseconds. */
@@ -202,6 +219,7 @@ export class Volumes {
       worker.onTls = (fd, plain) => this.#tls.begin(fd, plain, tls);
     }
     worker.onReport = (report) => {
+      this.#share.reported(managed.config.name, report);
       managed.report = report;
       if (managed.failure !== null) {
         managed.failure = null;
@@ -232,12 +250,14 @@ export class Volumes {
       const again = managed.report?.disk === "Diskless" && managed.report.role === "Secondary";
       if (this.#closing || managed.worker !== worker || !again) return;
       managed.worker = null;
+      this.#operations.lost(managed.config.name, "its disk is opened anew; ask again");
       await worker.close();
       if (!this.#closing) this.#open(managed);
     }, delay);
   }
 
   #asked(managed: Managed, ask: VolumeAsk): void {
+    if (ask.type === "operated") return this.#operations.answered(ask);
     if (ask.type === "promoted") {
       managed.promotion?.resolve();
       managed.promotion = null;
@@ -254,6 +274,8 @@ export class Volumes {
   #failed(managed: Managed, reason: string): void {
     if (managed.worker !== null) this.#sockets.serving(managed.config.name, managed.worker, null);
     managed.worker = null;
+    this.#operations.lost(managed.config.name, reason);
+    this.#share.reported(managed.config.name, null);
     if (this.#closing) return;
     const error = new Error(`volume ${managed.config.name}: ${reason}`);
     managed.promotion?.reject(error);

@@ -157,7 +157,7 @@ export function promotionRisk(status: StatusDocument, group: GroupConfig, node: 
 }
 
 /** Asks on the terminal; without one only `--yes` will do. */
-function confirm(question: string, yes: boolean): void {
+export function confirm(question: string, yes: boolean): void {
   if (yes) return;
   if (!Deno.stdin.isTerminal()) {
     throw new CommandError(

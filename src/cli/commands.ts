@@ -18,6 +18,12 @@ import { runCommand } from "./run.ts";
 import { simulateCommand } from "./simulate.ts";
 import { statusCommand } from "./status.ts";
 import { versionCommand } from "./version.ts";
+import {
+  volumeConnectCommand,
+  volumeDiscardCommand,
+  volumeDisconnectCommand,
+  volumeVerifyCommand,
+} from "./volume_operate.ts";
 import { volumeCreateCommand, volumeStatusCommand } from "./volume.ts";
 import { volumeResizeCommand } from "./volume_resize.ts";
 
@@ -41,6 +47,10 @@ export const commands: readonly Command[] = [
     volumeCreateCommand,
     volumeResizeCommand,
     volumeStatusCommand,
+    volumeVerifyCommand,
+    volumeConnectCommand,
+    volumeDisconnectCommand,
+    volumeDiscardCommand,
     volumePromoteCommand,
   ]),
   simulateCommand,

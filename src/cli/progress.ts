@@ -9,13 +9,35 @@ import type { WalkProgress } from "../volume/types.ts";
 
 const BAR_WIDTH = 30;
 
-/** An empty line and a bar for each resync of a volume. */
-export function progressLines({ name, connection, peers }: VolumeStatus): string[] {
-  return peers.flatMap(({ node, resync }) => {
-    if (resync === undefined) return [];
+/** What goes on between the replicas of a volume: bars of resync and verify, splits, results. */
+export function progressLines(volume: VolumeStatus): string[] {
+  const { name, connection, peers, standAlone, split, discard, verified } = volume;
+  const lines = peers.flatMap(({ node, resync, verify }) => {
     const direction = connection === "SyncTarget" ? "from" : "to";
-    return ["", `${name}: resync ${direction} ${node} ${formatProgress(resync)}`];
+    return [
+      ...(resync ? [`${name}: resync ${direction} ${node} ${formatProgress(resync)}`] : []),
+      ...(verify ? [`${name}: verify with ${node} ${formatProgress(verify)}`] : []),
+    ];
   });
+  if (split !== undefined) {
+    const blocks = split.blocks === null ? "perhaps all blocks" : `at most ${split.blocks} blocks`;
+    lines.push(
+      `${name}: both replicas have data of their own, ${blocks} differ: ${split.reason}; ` +
+        (discard === true
+          ? "what is here is given up"
+          : `give one up, there, with bascule volume discard ${name}`),
+    );
+  } else if (standAlone !== undefined) {
+    lines.push(`${name}: ${standAlone}`);
+  }
+  if (verified !== undefined) {
+    const { at, differing, repaired } = verified;
+    const found = differing === 0
+      ? "both replicas are equal"
+      : `${differing} blocks differed${repaired ? ", repaired" : ""}`;
+    lines.push(`${name}: last verify ${new Date(at).toISOString()}, ${found}`);
+  }
+  return lines.length === 0 ? [] : ["", ...lines];
 }
 
 /** `[###---] 50 %, 1.0 GiB of 2.0 GiB, 100 MiB/s, 11 s left`. */

@@ -18,6 +18,7 @@
  */
 
 import type { OperatorCommand } from "../cluster/types.ts";
+import { VOLUME_OPERATIONS, type VolumeOperation } from "../volume/types.ts";
 import { flag, name, object, oneOf, optional, ShapeError } from "../wire/shape.ts";
 import type { Journal } from "./journal.ts";
 import type { ConfigStatus, StatusDocument } from "./types.ts";
@@ -32,6 +33,13 @@ const MAX_BODY = 64 * 1024;
 /** sun_path is 108 bytes with its NUL, unix(7). */
 const MAX_PATH = 107;
 
+/** What an operator asks of a volume on the node that answers. */
+export interface VolumeCommand {
+  readonly type: "volume";
+  readonly volume: string;
+  readonly what: VolumeOperation;
+}
+
 /** What the agent gives. */
 export interface StatusProvider {
   /** The document as of now. */
@@ -39,7 +47,7 @@ export interface StatusProvider {
   /** Which configuration runs and how the file, read now, differs from it. */
   config(): ConfigStatus;
   /** Resolves to null when it is done, else to why it was refused. */
-  command(command: OperatorCommand): Promise<string | null>;
+  command(command: OperatorCommand | VolumeCommand): Promise<string | null>;
   readonly journal: Pick<Journal, "after" | "last">;
 }
 
@@ -170,7 +178,7 @@ function answerEvents({ url, provider }: Asked): Response {
 async function answerCommand({ request, provider, commandTimeout }: Asked): Promise<Response> {
   const body = await readBody(request);
   if (body === undefined) return refusal(413, `a command has at most ${MAX_BODY} bytes`);
-  let command: OperatorCommand;
+  let command: OperatorCommand | VolumeCommand;
   try {
     command = checkCommand(JSON.parse(body));
   } catch (error) {
@@ -193,8 +201,17 @@ async function answerCommand({ request, provider, commandTimeout }: Asked): Prom
 }
 
 /** Checks what an operator asks for. Throws {@linkcode ShapeError}. */
-export function checkCommand(value: unknown): OperatorCommand {
-  const types = oneOf("standby", "move", "cleanup", "maintenance", "push", "confirmOff", "promote");
+export function checkCommand(value: unknown): OperatorCommand | VolumeCommand {
+  const types = oneOf(
+    "standby",
+    "move",
+    "cleanup",
+    "maintenance",
+    "push",
+    "confirmOff",
+    "promote",
+    "volume",
+  );
   const { type } = object({ type: types }, "drop")(value, "command");
   switch (type) {
     case "standby":
@@ -208,6 +225,12 @@ export function checkCommand(value: unknown): OperatorCommand {
       return object({ type: oneOf("maintenance"), on: flag }, "refuse")(value, "command");
     case "push":
       return object({ type: oneOf("push"), hash: name }, "refuse")(value, "command");
+    case "volume":
+      return object({
+        type: oneOf("volume"),
+        volume: name,
+        what: oneOf(...VOLUME_OPERATIONS),
+      }, "refuse")(value, "command");
     case "cleanup":
       return object({ type: oneOf("cleanup"), group: name }, "refuse")(value, "command");
     case "confirmOff":

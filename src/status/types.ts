@@ -7,7 +7,7 @@
 
 import type { DiskState, GroupFailure, GroupState, NodeState } from "../cluster/types.ts";
 import type { ResourceStatus } from "../resource/runner_types.ts";
-import type { ConnectionState, WalkProgress } from "../volume/types.ts";
+import type { ConnectionState, Split, Verified, WalkProgress } from "../volume/types.ts";
 
 /** The cluster as one node sees it. */
 export interface StatusDocument {
@@ -168,6 +168,14 @@ export interface VolumeStatus {
   readonly size?: number;
   /** Why the replica here is not served, where it is not. */
   readonly failure?: string;
+  /** Why the replicas are not connected, and no connection is tried. */
+  readonly standAlone?: string;
+  /** Both replicas have data of their own; see `bascule volume discard`. */
+  readonly split?: Split;
+  /** An operator gave up the data here; the resync that replaces them is to come or runs. */
+  readonly discard?: boolean;
+  /** The last finished verify that was led from here. */
+  readonly verified?: Verified;
   /** NBD clients connected here. */
   readonly clients?: number;
   /** What clients asked for here since the data plane started, by kind of request. */
@@ -218,4 +226,6 @@ export interface PeerStatus {
   readonly connection?: ConnectionState;
   /** While a resync runs. */
   readonly resync?: WalkProgress;
+  /** While a verify runs. */
+  readonly verify?: WalkProgress;
 }
