@@ -367,7 +367,7 @@ for (
   const [what, change] of [
     ["a past epoch", { epoch: 0 }],
     ["another lineage", { lineage: "forced" }],
-    ["another size", { size: 4096 }],
+    ["a larger size", { size: 2 ** 40 }],
     ["the same replica id", { replicaId: "bbbbbbbb" }],
   ] as const
 ) {
