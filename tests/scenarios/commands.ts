@@ -153,6 +153,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
         throw new Error(`disk: ${what} is none of fails, works, slow, replaced`);
     }
   },
+  /** `switch NODE works|fails|hangs`: its power switch, in mode fencing. */
+  switch(stage, [node = "", state]) {
+    if (state !== "works" && state !== "fails" && state !== "hangs") {
+      throw new Error(`switch: ${state} is none of works, fails, hangs`);
+    }
+    stage.switches.states.set(node, state);
+  },
   /** The state of a voter is lost while its agent is down. */
   forget(stage, [node = ""]) {
     const machine = stage.machine(node);

@@ -42,7 +42,7 @@ export function optionsOf(words: readonly string[]): {
 }
 
 /**
- * Two nodes with a volume `data` in group `web`, unless `volume=none`; `groups=mail,db` are more groups,
+ * `quorum=fencing` gives every node a fence device. Two nodes with a volume `data` in group `web`, unless `volume=none`; `groups=mail,db` are more groups,
  * of a process and an address, that every data node may run.
  */
 export function configure(words: readonly string[], more: readonly string[]): Config {
@@ -52,12 +52,16 @@ export function configure(words: readonly string[], more: readonly string[]): Co
   tables.set("cluster", "key_file", '"/etc/bascule/key"');
   tables.set("cluster", "keepalive", '"200ms"');
   tables.set("cluster", "deadtime", '"1s"');
-  tables.set("cluster", "quorum", '"majority"');
+  const mode = options.get("quorum") ?? "majority";
+  tables.set("cluster", "quorum", `"${mode}"`);
   const data: string[] = [];
   names.forEach((word, index) => {
     const [name = "", kind] = word.split(":");
     if (kind === "witness") tables.set(`nodes.${name}`, "witness", "true");
     else data.push(name);
+    if (mode === "fencing") {
+      tables.set(`nodes.${name}`, "fence", `{ command = ["/usr/local/sbin/power", "${name}"] }`);
+    }
     const links = Array.from(
       { length: Number(options.get("links") ?? "1") },
       (_, link) => `"udp://10.0.${link + 1}.${index + 1}:6940"`,

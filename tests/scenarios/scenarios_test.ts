@@ -27,7 +27,7 @@ function performAll(pieces: readonly Piece[]): Piece[] {
       throw new Error(`line ${piece.line}: ${piece.command}`, { cause: error });
     }
   });
-  for (const history of stage!.histories.values()) history.check();
+  stage!.checkHistories();
   return result;
 }
 

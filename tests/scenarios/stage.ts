@@ -5,7 +5,9 @@
 
 import type { Note } from "../../src/cluster/types.ts";
 import type { Config } from "../../src/config/types.ts";
+import type { Agent } from "../../src/sim/agent.ts";
 import { Chance } from "../../src/sim/chance.ts";
+import { Fences } from "../../src/sim/fences.ts";
 import type { DataPlane } from "../../src/sim/data_plane.ts";
 import { History } from "../../src/sim/history.ts";
 import type { Disk } from "../../src/sim/disk.ts";
@@ -57,6 +59,8 @@ class Lines {
 export const VOLUME = "data";
 const LEVELS: readonly Note["level"][] = ["debug", "info", "warning", "error"];
 const RULE_WIDTH = 16;
+/** Milliseconds until a switch has switched a machine off. */
+const SWITCHING = 200;
 
 /** Numbers of milliseconds are told to 10 ms, so that a transcript does not change with every step. */
 function formatKnown(known: Note["known"]): string {
@@ -70,9 +74,43 @@ function roundTime(milliseconds: number): number {
   return milliseconds < 0 ? milliseconds : Math.round(milliseconds / 10) * 10;
 }
 
+/** What the power switch of a machine does when it is asked to switch it off. */
+export type SwitchState = "works" | "fails" | "hangs";
+
+/** Power switches that do what the transcript says. A machine stays off until it is started. */
+class Switches extends Fences {
+  readonly #stage: World;
+  readonly states = new Map<string, SwitchState>();
+
+  constructor(stage: World) {
+    super(stage);
+    this.#stage = stage;
+  }
+
+  override fence(agent: Agent, node: string, attempt: number): void {
+    const state = this.states.get(node) ?? "works";
+    const confirmed = state === "works";
+    const detail = confirmed
+      ? "it was switched off"
+      : state === "fails"
+      ? "the switch refuses"
+      : "the switch does not answer";
+    const methods = this.#stage.config.nodes.find(({ name }) => name === node)!.fence;
+    const timeout = methods.reduce((sum, method) => sum + method.timeout, 0);
+    this.#stage.schedule.after(state === "hangs" ? timeout : SWITCHING, () => {
+      const target = this.#stage.machine(node);
+      if (confirmed && target.agent !== null) target.kill(true);
+      const { machine } = agent;
+      if (machine.agent !== agent) return;
+      machine.onMain(() => agent.dispatch({ type: "fenced", node, attempt, confirmed, detail }));
+    });
+  }
+}
+
 /** See the module comment. */
 export class Stage extends World {
   readonly lines = new Lines();
+  readonly switches = new Switches(this);
   readonly #width: number;
   /** By group: where its address answers, and since when nowhere. */
   readonly #answers = new Map<string, { where: string; silentSince: number }>();
@@ -84,7 +122,8 @@ export class Stage extends World {
     for (const { name } of config.volumes) {
       this.histories.set(name, new History(options.volatileCache ? "power" : "nothing"));
     }
-    this.registers = new RegisterWatch(config.nodes.length);
+    this.registers = new RegisterWatch(config.nodes.length, this.#apart);
+    this.fences = this.switches;
     config.nodes.forEach(({ name }, index) => {
       const disks = new Map<string, Disk>();
       for (const volume of config.volumes) {
@@ -123,8 +162,17 @@ export class Stage extends World {
 
   /** In survivor mode two owners that cannot hear each other are what was asked for. */
   override checkOneOwner(): void {
-    const mode: string = this.config.cluster.quorum;
-    if (mode !== "survivor") super.checkOneOwner();
+    if (!this.#apart) super.checkOneOwner();
+  }
+
+  get #apart(): boolean {
+    return this.config.cluster.quorum === "survivor";
+  }
+
+  /** One disk could have answered what clients were answered; survivors may have had two. */
+  checkHistories(): void {
+    if (this.#apart) return;
+    for (const history of this.histories.values()) history.check();
   }
 
   /** Lets time pass, until `stop` says so. Gives whether it did. */
