@@ -1,6 +1,6 @@
 /**
- * Runs worlds until one breaks a promise: `hunt.ts FROM SEEDS MINUTES`. Prints one line of JSON, a
- * {@linkcode Hunt}. It is started within a mutated copy of the tree.
+ * Runs worlds until one breaks a promise: `hunt.ts FROM WORLDS MINUTES [MODE]`. Prints one line of JSON,
+ * a {@linkcode Hunt}. It is started within a mutated copy of the tree.
  */
 
 import { drawOptions } from "../../src/sim/options.ts";
@@ -15,28 +15,31 @@ export interface Hunt {
   readonly violation: string | null;
 }
 
-/** Runs up to `seeds` worlds of so many simulated minutes of trouble. */
-export function hunt(from: number, seeds: number, minutes: number): Hunt {
-  for (let tried = 1; tried <= seeds; tried++) {
-    const seed = from + tried - 1;
-    const violation = runWorld(seed, minutes);
+/** Runs up to `worlds` worlds, of this quorum mode if it is given, of so many minutes of trouble. */
+export function hunt(from: number, worlds: number, minutes: number, mode?: string): Hunt {
+  let tried = 0;
+  for (let seed = from; tried < worlds; seed++) {
+    const options = drawOptions(seed, minutes * 60_000);
+    if (mode !== undefined && options.mode !== mode) continue;
+    tried++;
+    const violation = violationOf(options);
     if (violation !== null) return { tried, seed, violation };
   }
-  return { tried: seeds, seed: null, violation: null };
+  return { tried, seed: null, violation: null };
 }
 
 /** A mutation may also make the simulation itself stumble. */
-function runWorld(seed: number, minutes: number): string | null {
+function violationOf(options: ReturnType<typeof drawOptions>): string | null {
   try {
-    return simulate(drawOptions(seed, minutes * 60_000)).violation;
+    return simulate(options).violation;
   } catch (error) {
     return `exception: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
 
 if (import.meta.main) {
-  const [from = NaN, seeds = NaN, minutes = NaN] = Deno.args.map(Number);
-  const found = hunt(from, seeds, minutes);
+  const [from = NaN, worlds = NaN, minutes = NaN] = Deno.args.map(Number);
+  const found = hunt(from, worlds, minutes, Deno.args[3]);
   const short = { ...found, violation: found.violation?.slice(0, 400) ?? null };
   await Deno.stdout.write(new TextEncoder().encode(JSON.stringify(short) + "\n"));
 }

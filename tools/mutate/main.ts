@@ -18,12 +18,18 @@ const FIRST_SEED = 1;
 const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** Runs worlds in the tree in `folder`. */
-async function runHunt(folder: string, from: number, seeds: number): Promise<Hunt> {
+async function runHunt(
+  folder: string,
+  from: number,
+  worlds: number,
+  mode?: string,
+): Promise<Hunt> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--quiet", "--no-check", "--config", `${folder}/deno.json`],
       `${folder}/tools/mutate/hunt.ts`,
-      ...[from, seeds, MINUTES].map(String),
+      ...[from, worlds, MINUTES].map(String),
+      ...(mode === undefined ? [] : [mode]),
     ],
     stdin: "null",
   }).output();
@@ -37,14 +43,16 @@ async function runHunt(folder: string, from: number, seeds: number): Promise<Hun
  * passed over. Throws if the patches do not apply or the hunt cannot be run.
  */
 export function huntMutation(mutation: Mutation): Promise<Hunt> {
+  const { seeds, mode } = mutation;
   return withMutatedTree(mutation, async (folder) => {
     let tried = 0;
-    while (tried < mutation.seeds) {
-      const found = await runHunt(folder, FIRST_SEED + tried, mutation.seeds - tried);
+    for (let from = FIRST_SEED; tried < seeds;) {
+      const found = await runHunt(folder, from, seeds - tried, mode);
       tried += found.tried;
       if (found.seed === null) break;
       const { violation } = await runHunt(ROOT, found.seed, 1);
       if (violation === null) return { ...found, tried };
+      from = found.seed + 1;
     }
     return { tried, seed: null, violation: null };
   });
@@ -53,8 +61,8 @@ export function huntMutation(mutation: Mutation): Promise<Hunt> {
 function row(mutation: Mutation, { tried, seed, violation }: Hunt): string {
   const { number, name, seeds, patches } = mutation;
   const found = seed === null
-    ? `SURVIVES ${seeds} seeds`
-    : `found after ${tried} of ${seeds} seeds`;
+    ? `SURVIVES ${seeds} worlds`
+    : `found after ${tried} of ${seeds} worlds`;
   return [
     String(number).padStart(3),
     name.padEnd(30),

@@ -3,6 +3,8 @@
  * has to find it; one that it does not find is a checker or a fault that is missing.
  */
 
+import type { QuorumMode } from "../../src/config/types.ts";
+
 /** Replaces `before`, which the file must hold exactly once. */
 export interface Patch {
   readonly file: string;
@@ -18,6 +20,8 @@ export interface Mutation {
   readonly patches: readonly Patch[];
   /** It has to be found within so many worlds, from seed 1 on. */
   readonly seeds: number;
+  /** Only worlds of this quorum mode are run; default: all. */
+  readonly mode?: QuorumMode;
 }
 
 /** Thrown when the code that a mutation changes is no longer what the mutation expects. */

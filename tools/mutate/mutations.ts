@@ -1,6 +1,7 @@
 /** All mutations, in order of their numbers. */
 
 import { LEASE_MUTATIONS } from "./lease_mutations.ts";
+import { MODE_MUTATIONS } from "./mode_mutations.ts";
 import type { Mutation } from "./mutation.ts";
 import { OWN_MUTATIONS } from "./own_mutations.ts";
 import { REGISTER_MUTATIONS } from "./register_mutations.ts";
@@ -11,5 +12,6 @@ export const MUTATIONS: readonly Mutation[] = [
   ...VOLUME_MUTATIONS,
   ...REGISTER_MUTATIONS,
   ...LEASE_MUTATIONS,
+  ...MODE_MUTATIONS,
   ...OWN_MUTATIONS,
 ].sort((one, other) => one.number - other.number);
