@@ -166,7 +166,13 @@ function connectivity(
 /** Whether the group goes back to a preferred node now; null: it is not to go there. */
 function failback({ group, nodes, settleTime }: OwnershipInput, best: string): Decision | null {
   if (group.failback === "never" || !group.prefer.includes(best)) return null;
-  const { aliveFor, calmFor } = nodes.find(({ node }) => node === best)!;
+  const { aliveFor, calmFor, sameConfig } = nodes.find(({ node }) => node === best)!;
+  if (!sameConfig) {
+    // It may prefer this node, and give the group back at once, for ever.
+    return none("failback-config", `${best} is preferred here but runs another configuration`, {
+      to: best,
+    });
+  }
   if (group.failback === "now") {
     return aliveFor >= settleTime
       ? release("failback", `${best} is preferred and able again: the group goes back`, best)

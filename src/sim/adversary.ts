@@ -156,6 +156,8 @@ export class Adversary {
         return [{ fault: "power", node, down: during(0, 6) }];
       case "blackout":
         return machines.map((each) => ({ fault: "power", node: each.name, down: during(0, 6) }));
+      case "stopAll":
+        return machines.map((each) => ({ fault: "kill", node: each.name, down: during(0, 4) }));
       case "shutdown":
         return [{ fault: "shutdown", node, down: during(0.5, 4), reboot: chance.is(0.3) }];
       case "isolate":
@@ -222,6 +224,16 @@ export class Adversary {
         const command = { type: "standby", node: other, on: chance.is(0.4) } as const;
         return [{ fault: "command", node, command }];
       }
+      case "maintenance": {
+        const command = { type: "maintenance", on: chance.is(0.4) } as const;
+        return [{ fault: "command", node, command }];
+      }
+      case "configure":
+        return this.#configure(machine);
+      case "upgrade":
+        return [{ fault: "upgrade", node, newest: chance.pick([2, 3]), down: during(0.1, 2) }];
+      case "wallJump":
+        return [{ fault: "wallJump", node, by: chance.between(-1, 1) * chance.pick([2e3, 1e8]) }];
       case "serviceDies": {
         const groups = [...machine.agent?.groups ?? []];
         if (groups.length === 0) return [];
@@ -252,6 +264,22 @@ export class Adversary {
         return [{ fault: "diskLoss", node, volume, seed, down: during(0, 3) }];
       }
     }
+  }
+
+  /** An operator copies another file to the nodes, perhaps not to all, and then pushes it. */
+  #configure(asked: Machine): Fault[] {
+    const { machines, variants, schedule, options } = this.#world;
+    const chance = this.#chance;
+    const variant = chance.below(variants.length);
+    const command = { type: "push", hash: variants[variant]!.hash } as const;
+    schedule.after(options.deadtime * chance.between(0.1, 1), () => {
+      if (!this.#over) this.#injector.inject({ fault: "command", node: asked.name, command });
+    });
+    return machines.filter(() => chance.is(0.95)).map(({ name }) => ({
+      fault: "file",
+      node: name,
+      variant,
+    }));
   }
 
   #link(): number {

@@ -10,7 +10,9 @@ import type {
   ClusterEvent,
   GroupRecord,
   OperatorCommand,
+  ProtocolRange,
 } from "../cluster/types.ts";
+import type { Config } from "../config/types.ts";
 import { GroupShell } from "./group_shell.ts";
 import type { Machine } from "./machine.ts";
 import { RegisterObserver } from "./register_clients.ts";
@@ -40,9 +42,8 @@ export class Agent {
   readonly #observer: RegisterObserver;
   readonly #answers = new Map<number, (error: string | null) => void>();
 
-  constructor(machine: Machine, incarnation: number) {
+  constructor(machine: Machine, incarnation: number, config: Config, speaks: ProtocolRange) {
     const { world } = machine;
-    const { config } = world;
     this.machine = machine;
     this.#observer = new RegisterObserver(world.registerClients, machine.name);
     this.state = createCluster({
@@ -53,6 +54,7 @@ export class Agent {
       now: machine.now,
       seed: world.chance.below(2 ** 32),
       log: machine.voterLog,
+      speaks,
     });
     for (const group of config.groups) {
       if (!group.candidates.includes(machine.name)) continue;
@@ -91,6 +93,12 @@ export class Agent {
     }
     this.#running = false;
     this.#wakeLater();
+  }
+
+  /** The configuration file changed. */
+  fileChanged(config: Config): void {
+    const same = config.hash === this.state.config.hash;
+    this.dispatch({ type: "file", found: same ? null : { config, live: true } });
   }
 
   /** Asks what an operator would; `answered` gets the error, or null. */

@@ -79,7 +79,18 @@ export type Fault =
   }
   /** An operator asks the agent of `node`, or the first that runs. */
   | { readonly fault: "command"; readonly node?: string; readonly command: OperatorCommand }
-  /** An operator ends every standby and cleans every group up. */
+  /** The file of a node is replaced by the n-th variant of the configuration; nobody pushes it yet. */
+  | { readonly fault: "file"; readonly node: string; readonly variant: number }
+  /** The program of a node is replaced: its agent ends in order, the next run speaks more versions. */
+  | {
+    readonly fault: "upgrade";
+    readonly node: string;
+    readonly newest: number;
+    readonly down: number;
+  }
+  /** The wall clock of a node jumps by so many milliseconds. */
+  | { readonly fault: "wallJump"; readonly node: string; readonly by: number }
+  /** An operator ends maintenance and every standby and cleans every group up. */
   | { readonly fault: "pardon" }
   /** A running service ends by itself. */
   | {
@@ -132,6 +143,9 @@ export const FAULT_NAMES: ReadonlySet<string> = new Set<Fault["fault"]>([
   "slowDisk",
   "diskError",
   "command",
+  "file",
+  "upgrade",
+  "wallJump",
   "pardon",
   "serviceDies",
   "ail",

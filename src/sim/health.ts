@@ -28,6 +28,7 @@ export function complaint(world: World): string | null {
   if (cluster !== undefined && cluster.standby.length > 0) return "somebody is in standby";
   const apart = complaintAboutPair(world, cluster);
   if (apart !== null) return apart;
+  if (cluster?.maintenance) return "the cluster is in maintenance";
   for (const group of world.config.groups) {
     const why = complaintAboutGroup(world, group);
     if (why !== null) return why;

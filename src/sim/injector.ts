@@ -150,6 +150,14 @@ export class Injector {
         return this.#ailDisk(machine, fault);
       case "command":
         return this.#ask(machine, fault.command);
+      case "file":
+        return machine.replaceFile(fault.variant);
+      case "upgrade":
+        machine.upgrade(fault.newest);
+        return this.#shutdown(machine, fault.down, false);
+      case "wallJump":
+        machine.wallOffset += fault.by;
+        return;
       case "pardon":
         return this.#pardon();
       case "serviceDies": {
@@ -280,11 +288,12 @@ export class Injector {
     this.#start(machine, down, true);
   }
 
-  /** Cleans up after failed services, and ends every standby. */
+  /** Cleans up after failed services, and ends maintenance and every standby. */
   #pardon(): void {
     const { machines, config } = this.#world;
     const first = machines.find(({ agent }) => agent !== null && !agent.over);
     if (first === undefined) return;
+    this.#ask(first, { type: "maintenance", on: false });
     for (const { name } of machines) this.#ask(first, { type: "standby", node: name, on: false });
     for (const { name } of config.groups) this.#ask(first, { type: "cleanup", group: name });
   }

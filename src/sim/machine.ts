@@ -12,6 +12,9 @@ import type { Ailment } from "./service.ts";
 import { Violation } from "./violation.ts";
 import type { World } from "./world.ts";
 
+/** What wall clocks show when a world begins, milliseconds. */
+const WALL = 1.8e12;
+
 /** Thrown out of an effect: the agent ends in the middle of what it does. */
 class Killed extends Error {}
 
@@ -40,7 +43,14 @@ export class Machine {
   staleUntil = -Infinity;
   voterLog: VoterLogRecord[] = [];
   #voters = 0;
+  /** Durable; the wall clock is a floor for it, so that a lost one is not told again. */
   #incarnation = 0;
+  /** Milliseconds by which the wall clock is wrong. */
+  wallOffset = 0;
+  /** What the file holds: an index of the world's variants. */
+  variant = 0;
+  /** Newest version of the cluster's protocol that its program speaks. */
+  #newest = 1;
   #boots = 1;
   #thaw: () => void = () => {};
   agent: Agent | null = null;
@@ -98,10 +108,20 @@ export class Machine {
 
   #newAgent(): Agent {
     try {
-      return new Agent(this, ++this.#incarnation);
+      this.#incarnation = Math.max(this.#incarnation + 1, this.#floor());
+      const speaks = { least: 1, newest: this.#newest };
+      return new Agent(this, this.#incarnation, this.world.variants[this.variant]!, speaks);
     } catch (error) {
       throw this.#broken(error);
     }
+  }
+
+  /** Plain numbers read better; where it could matter they are what the daemon makes of its clock. */
+  #floor(): number {
+    const { options, now } = this.world;
+    if (this.#incarnation > 0 && options.weights.wallJump === 0) return 0;
+    if (this.#voters === 1 && this.#incarnation === 0 && options.weights.wallJump === 0) return 0;
+    return Math.floor((WALL + now + this.wallOffset) / 1000);
   }
 
   #broken(error: unknown): Violation {
@@ -131,6 +151,7 @@ export class Machine {
     const before = this.voterLog;
     this.voterLog = rot === null ? [] : rotted(before, rot);
     if (this.voterLog.length < before.length) this.world.registers.lost(this.voterId);
+    if (rot === null) this.#incarnation = 0;
   }
 
   /** The agent ended in order. */
@@ -139,6 +160,18 @@ export class Machine {
     this.agent = null;
     this.main.waiting = [];
     this.worker.waiting = [];
+  }
+
+  /** The file holds another variant of the configuration, as the agent sees at once. */
+  replaceFile(variant: number): void {
+    this.variant = variant;
+    const { agent } = this;
+    if (agent !== null) this.onMain(() => agent.fileChanged(this.world.variants[variant]!));
+  }
+
+  /** The next run is of a program that speaks versions up to this one. */
+  upgrade(newest: number): void {
+    this.#newest = Math.max(this.#newest, newest);
   }
 
   /** The machine was started again in order. */

@@ -13,6 +13,7 @@ export const FAULTS = [
   "fuse",
   "power",
   "blackout",
+  "stopAll",
   "shutdown",
   "isolate",
   "pairCut",
@@ -33,6 +34,10 @@ export const FAULTS = [
   "diskUnreadable",
   "move",
   "standby",
+  "maintenance",
+  "configure",
+  "upgrade",
+  "wallJump",
   "serviceDies",
   "serviceFails",
   "serviceHangs",
@@ -139,6 +144,10 @@ export function drawOptions(seed: number, duration: number): Options {
   if (power !== "many") weights.blackout = 0;
   weights.voterLoss *= 0.3;
   weights.diskLoss *= 0.3;
+  weights.stopAll *= 0.3;
+  weights.maintenance *= 0.5;
+  // Whose state is lost with its disk takes the wall clock's word for how often it was started.
+  if (weights.voterLoss > 0) weights.wallJump = 0;
   weights.blackout *= 0.3;
   const large = chance.is(0.03);
   return ofMode(seed, {

@@ -1,7 +1,7 @@
 /** What all parts of a simulated world share: time, chance, its machines, what is watched. */
 
 import type { Note } from "../cluster/types.ts";
-import type { Config } from "../config/types.ts";
+import type { Config, GroupConfig } from "../config/types.ts";
 import { Chance } from "./chance.ts";
 import type { Fences } from "./fences.ts";
 import type { History } from "./history.ts";
@@ -25,6 +25,8 @@ export class World {
   readonly schedule = new Schedule();
   readonly options: Options;
   readonly config: Config;
+  /** The configuration, and others that an operator may put in its place. */
+  readonly variants: readonly Config[];
   readonly machines: Machine[] = [];
   /** Draws of network, disks and other latencies. */
   readonly chance: Chance;
@@ -49,6 +51,7 @@ export class World {
   constructor(options: Options, config: Config, chance: Chance, trace: Trace | null) {
     this.options = options;
     this.config = config;
+    this.variants = variantsOf(config);
     this.chance = chance;
     this.trace = trace;
   }
@@ -122,4 +125,20 @@ function checkExplained(who: string, { rule, text, known }: Note): void {
   const words = [rule, text, ...Object.entries(known).flat()].map(String);
   if (text !== "" && rule !== "" && !words.some((word) => MEANINGLESS.test(word))) return;
   throw new Violation("P6", `${who} notes [${rule}] ${text} ${JSON.stringify(known)}`);
+}
+
+/** Groups prefer other nodes, or go back to them. Nothing that a running agent could not take over. */
+function variantsOf(config: Config): Config[] {
+  const changed = (hash: string, change: (group: GroupConfig) => Partial<GroupConfig>): Config => ({
+    ...config,
+    hash: `${config.hash}-${hash}`,
+    groups: config.groups.map((group) => ({ ...group, ...change(group) })),
+  });
+  return [
+    config,
+    changed("turned", ({ prefer, candidates }) => ({
+      prefer: candidates.filter((node) => !prefer.includes(node)),
+    })),
+    changed("back", () => ({ failback: "now" })),
+  ];
 }

@@ -8,11 +8,11 @@ import { Detach, type VolumeContext } from "./context.ts";
 import type { Detachment } from "./detachment.ts";
 import type { FlushPath } from "./flush_path.ts";
 import { adopt } from "./generations.ts";
+import { learned, sameList } from "./learned.ts";
 import type { OpTable } from "./in_flight.ts";
 import { EXTENT_BLOCKS } from "./metadata/layout.ts";
 import type { Metadata } from "./metadata/format.ts";
 import { type Promote, unfitFor } from "./promotion.ts";
-import type { Superblock } from "./metadata/superblock.ts";
 import type { Requests } from "./requests.ts";
 import type { SourceLink } from "./source_link.ts";
 import type { TargetLink } from "./target_link.ts";
@@ -363,31 +363,26 @@ export class Roles {
         return;
       } else if (order.epoch >= context.epoch) {
         context.version = order.version;
-        this.#force(`the record has epoch ${order.epoch}, not ours`, done);
+        this.#force(`the record has epoch ${order.epoch}, not ours`, () => {
+          this.#learn(order, done);
+        });
         return;
       }
       done();
       return;
     }
+    this.#learn(order, done);
+  }
+
+  /** The newest known-chosen record, to a replica that is not Primary of its epoch. */
+  #learn(order: RecordOrder, done: () => void): void {
+    const context = this.#context;
     context.version = order.version;
-    const { superblock, replicaId } = context;
-    const own = superblock.value;
-    const { generation, upToDate } = order.record;
-    const newer = order.epoch > own.epoch;
-    const chosen = own.pending === generation && upToDate.includes(replicaId);
-    const change: Partial<Superblock> = {
-      upToDate,
-      // A pending generation that differs stays: its proposal may be under way, and one that was
-      // not chosen equals no record, so nobody is misled by it.
-      ...(newer ? { sole: null } : {}),
-      ...(chosen ? { pending: null, generations: adopt(own.generations, generation) } : {}),
-    };
-    if (newer || chosen || !sameList(upToDate, own.upToDate)) {
-      context.changed = true;
-      superblock.update(change, done);
-    } else {
-      done();
-    }
+    const { superblock } = context;
+    const change = learned(superblock.value, order.epoch, order.record);
+    if (change === null) return done();
+    context.changed = true;
+    superblock.update(change, done);
   }
 
   /** Primary under the `sole` mark of its epoch, as the only member. */
@@ -493,8 +488,4 @@ export class Roles {
       );
     });
   }
-}
-
-function sameList(one: readonly string[], other: readonly string[]): boolean {
-  return one.length === other.length && one.every((item, i) => item === other[i]);
 }

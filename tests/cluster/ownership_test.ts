@@ -181,6 +181,12 @@ Deno.test("the owner hands over for standby, a move, or a settled preferred node
   assert.equal(says(owner, { failback: "now" }), "release failback a");
   const fresh = { ...owner, nodes: [facts("a", { aliveFor: 10 }), facts("b"), facts("w")] };
   assert.equal(says(fresh, { failback: "now" }), "none failback-soon -");
+  const other = { ...owner, nodes: [facts("a", { sameConfig: false }), facts("b"), facts("w")] };
+  assert.equal(
+    says(other, { failback: "now" }),
+    "none failback-config -",
+    "two files that prefer each other would hand it to and fro for ever",
+  );
   const stale = facts("a", { replicas: { data: health("a", { generation: "old" }) } });
   assert.equal(
     says({ ...owner, nodes: [stale, facts("b"), facts("w")] }, { failback: "now" }),

@@ -58,4 +58,58 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       weights: weights({ pause: 1, freeze: 1, sessionReset: 1 }),
     },
   },
+  {
+    found: "nodes whose files prefer each other handed a group to and fro for ever",
+    options: {
+      seed: 136,
+      duration: 300_000,
+      keepalive: 2000,
+      deadtime: 16_000,
+      failback: "now",
+      faultInterval: 8000,
+      weights: weights({ configure: 1, kill: 1, upgrade: 0.4, isolate: 0.8, maintenance: 0.4 }),
+    },
+  },
+  {
+    found: "a generation chosen while its replica ended as Primary was forgotten at the next mint",
+    options: {
+      seed: 21376,
+      duration: 300_000,
+      keepalive: 1000,
+      deadtime: 4000,
+      drift: 0.1,
+      faultInterval: 1200,
+      ambush: 0.5,
+      blocks: 1100,
+      volatileCache: false,
+      weights: weights({
+        kill: 0.65,
+        pairCut: 0.8,
+        oneWay: 0.92,
+        sessionReset: 0.6,
+        freeze: 0.44,
+        slowDisk: 0.9,
+        diskError: 0.69,
+        diskFull: 0.84,
+        move: 0.66,
+        voterLoss: 0.23,
+      }),
+    },
+  },
+  {
+    found:
+      "two volumes of one group, each newest on another node after a power loss: nobody may run it",
+    options: {
+      seed: 20618,
+      duration: 300_000,
+      volumes: 2,
+      together: true,
+      power: "many",
+      // With "wait" this still waits for a person.
+      afterPowerLoss: "go",
+      faultInterval: 5000,
+      ambush: 0.5,
+      weights: weights({ kill: 0.3, fuse: 0.5, shutdown: 1, split: 0.4, weather: 0.6, move: 0.5 }),
+    },
+  },
 ];

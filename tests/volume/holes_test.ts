@@ -144,6 +144,30 @@ Deno.test("a sole Primary goes on in the epoch that its own run took, without a 
   assert.equal(superblock.pending, null);
 });
 
+Deno.test("a Primary that ends by a record bears the generation that the record gave its replica", () => {
+  // Breaks when it stays pending: the next mint takes its place, and the record would name nobody.
+  const pair = alone();
+  const [alpha] = pair.world.nodes;
+  const { epoch, version } = pair.cluster.register;
+  const generation = "00000000000000ee";
+  alpha.volume!.order({ type: "mint", generation });
+  pair.world.run(20);
+  // A take by an earlier run of this node, chosen late.
+  alpha.volume!.order({
+    type: "record",
+    epoch: epoch + 1,
+    version: version + 1,
+    mine: false,
+    record: { generation, upToDate: ["aaaaaaaa"] },
+  });
+  pair.world.run(20);
+  assert.equal(alpha.report!.role, "Secondary");
+  alpha.volume!.order({ type: "mint", generation: "00000000000000ff" });
+  pair.world.run(20);
+  assert.equal(pair.superblock(0).generations.current, generation);
+  assert.equal(pair.superblock(0).pending, "00000000000000ff");
+});
+
 Deno.test("H9: what a replica lost with its power is copied before a FLUSH is answered", () => {
   const pair = Pair.settled({ volatileCache: true });
   const [, beta] = pair.world.nodes;
