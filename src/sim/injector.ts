@@ -68,6 +68,7 @@ export class Injector {
       machine.fuse = -1;
       machine.release();
       Object.assign(machine.ailment, { fails: 0, hangs: 0, lies: 0 });
+      if (machine.variant !== 0) machine.replaceFile(0);
       let failed = false;
       for (const [volume, disk] of machine.disks) {
         disk.latency = [0.05, 0.5];
@@ -211,8 +212,9 @@ export class Injector {
   #othersRemember(node: string): boolean {
     const { machines, registers, config } = this.#world;
     const cluster = registers.newest("cluster") as ClusterRecord | undefined;
-    const names = ["cluster", ...config.groups.map(({ name }) => `group:${name}`)]
-      .filter((name) => registers.newest(name) !== undefined);
+    const names = ["cluster", ...config.groups.map(({ name }) => `group:${name}`)];
+    // What nobody ever wrote has to be said by all: a voter lost a second time would be waited for.
+    if (names.some((name) => registers.newest(name) === undefined)) return false;
     return machines.every(({ name, voterId, voterLog }) =>
       cluster?.voters.some((voter) => voter.node === name && voter.voterId === voterId) &&
       (name === node ||
@@ -288,12 +290,15 @@ export class Injector {
     this.#start(machine, down, true);
   }
 
-  /** Cleans up after failed services, and ends maintenance and every standby. */
+  /** Cleans up after failed services, ends maintenance and every standby, pushes the first file. */
   #pardon(): void {
     const { machines, config } = this.#world;
     const first = machines.find(({ agent }) => agent !== null && !agent.over);
     if (first === undefined) return;
     this.#ask(first, { type: "maintenance", on: false });
+    if (machines.every(({ variant }) => variant === 0)) {
+      this.#ask(first, { type: "push", hash: config.hash });
+    }
     for (const { name } of machines) this.#ask(first, { type: "standby", node: name, on: false });
     for (const { name } of config.groups) this.#ask(first, { type: "cleanup", group: name });
   }

@@ -149,6 +149,11 @@ export function drawOptions(seed: number, duration: number): Options {
   // Whose state is lost with its disk takes the wall clock's word for how often it was started.
   if (weights.voterLoss > 0) weights.wallJump = 0;
   weights.blackout *= 0.3;
+  // A power loss or a disk may leave each node with the newest data of another volume: nobody can
+  // run both.
+  const together = chance.is(0.5) && power !== "many";
+  const volumes = chance.is(0.15) ? 2 : 1;
+  if (together && volumes > 1) Object.assign(weights, { diskError: 0, diskFull: 0, diskLoss: 0 });
   const large = chance.is(0.03);
   return ofMode(seed, {
     mode: "majority",
@@ -161,9 +166,8 @@ export function drawOptions(seed: number, duration: number): Options {
     runners: large ? 2 + chance.below(6) : chance.is(0.1) ? 3 : 2,
     witnesses: large ? 1 + chance.below(8) : chance.is(0.1) ? 3 : 1,
     links: chance.pick([1, 1, 2, 2, 3]),
-    volumes: chance.is(0.15) ? 2 : 1,
-    // A power loss may leave each node with the newest data of another volume: nobody can run both.
-    together: chance.is(0.5) && power !== "many",
+    volumes,
+    together,
     blocks: big ? 14 * 1024 : chance.pick([32, 64, 64, 1100]),
     protocol,
     volatileCache: power !== "none" || chance.is(0.5),
@@ -180,7 +184,8 @@ export function drawOptions(seed: number, duration: number): Options {
     depth: chance.pick([1, 1, 2, 4]),
     think: deadtime * chance.pick([0.05, 0.1, 0.2, 0.5]),
     hotBlocks: chance.pick([1, 2, 4, 8, 16]),
-    codecs: chance.is(0.03),
+    // This program's codecs write no version but its own.
+    codecs: chance.is(0.03) && weights.upgrade === 0,
   });
 }
 
