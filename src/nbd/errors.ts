@@ -58,6 +58,29 @@ export function nbdError(errno: number, commandFlags = 0): NbdError {
   }
 }
 
+const NO_WORDS = new Uint8Array(0);
+
+/** Words for people, by error value; made once. */
+const WORDS: readonly (Uint8Array | undefined)[] = Object.entries({
+  EPERM: "the export is read-only",
+  EIO: "the volume has been frozen for too long, or its disk failed",
+  ENOSPC: "the range ends beyond the volume",
+  EOVERFLOW: "the request is longer than the maximum payload",
+  ENOTSUP: "zeroing would take as long here as writing zeroes",
+  ESHUTDOWN: "the volume goes to another node, connect again",
+}).reduce<Uint8Array[]>((words, [name, text]) => {
+  words[NBD_ERROR[name as keyof typeof NBD_ERROR]] = new TextEncoder().encode(text);
+  return words;
+}, []);
+
+/** Longest of {@link nbdErrorWords}, in bytes. */
+export const LONGEST_WORDS = WORDS.reduce((most, words) => Math.max(most, words?.length ?? 0), 0);
+
+/** What an error means here, UTF-8, for the message of an error chunk; may be empty. */
+export function nbdErrorWords(error: NbdError): Uint8Array {
+  return WORDS[error] ?? NO_WORDS;
+}
+
 const NAMES = new Map<number, string>(
   Object.entries(NBD_ERROR).map(([name, value]) => [value, name]),
 );

@@ -14,7 +14,7 @@ import {
   NBD_REPLY_TYPE,
   SIMPLE_REPLY_BYTES,
 } from "./constants.ts";
-import { NBD_ERROR, type NbdError } from "./errors.ts";
+import { LONGEST_WORDS, NBD_ERROR, type NbdError, nbdErrorWords } from "./errors.ts";
 import type { NbdRequest } from "./requests.ts";
 
 /** What a reply needs to know of its request; the engine's own record of it fits as it is. */
@@ -25,8 +25,11 @@ export type NbdReplyTo = Readonly<
 /** Chunks are structured or extended. */
 export type ChunkStyle = HeaderStyle.Structured | HeaderStyle.Extended;
 
-/** Space that {@link encodeReply} and {@link encodeReadHeader} may need, in bytes. */
+/** Space that {@link encodeReadHeader} may need, in bytes. */
 export const REPLY_HEADER_BYTES = EXTENDED_CHUNK_BYTES + 8;
+
+/** Space that {@link encodeReply} may need, in bytes. */
+export const REPLY_BYTES = EXTENDED_CHUNK_BYTES + 6 + LONGEST_WORDS;
 
 const NO_MESSAGE = new Uint8Array(0);
 
@@ -45,7 +48,7 @@ export function encodeReply(
   if (error !== NBD_ERROR.OK) {
     return style === HeaderStyle.Simple
       ? encodeSimpleReply(view, at, error, to.cookieHi, to.cookieLo)
-      : encodeErrorChunk(view, at, to, error, NO_MESSAGE, true, style);
+      : encodeErrorChunk(view, at, to, error, nbdErrorWords(error), true, style);
   }
   if (to.type === NBD_CMD.READ || to.type === NBD_CMD.BLOCK_STATUS) {
     throw new Error(`a successful reply to NBD command ${to.type} carries data`);

@@ -20,6 +20,8 @@ export const LOCAL_WORKER = new URL("./local_worker.ts", import.meta.url).href;
 export const VOLUME_WORKER = new URL("./volume_worker.ts", import.meta.url).href;
 /** The program itself. */
 export const MAIN_MODULE = new URL("../../main.ts", import.meta.url).href;
+/** The program's Worker module, without the command line. */
+export const AGENT_WORKER = new URL("./agent_worker.ts", import.meta.url).href;
 
 export const MIB = 1 << 20;
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { NbdConnection, NbdRequestError } from "../../src/cli/nbd_connection.ts";
 import type { ExportConfig } from "../../src/config/types.ts";
 import { NBD_CMD, NBD_ERROR } from "../../src/nbd/mod.ts";
-import { ENGINES, Replica, toolTest, withRig } from "./fixtures.ts";
+import { ENGINES, must, randomBytes, Replica, toolTest, withRig } from "./fixtures.ts";
 import { freePort, Pair } from "./pair.ts";
 import { QemuIo } from "./qemu_io.ts";
 
@@ -236,6 +236,39 @@ toolTest(
       }
       assert.doesNotMatch(qemu.said, /verification failed|error|shutdown/i);
       assert.ok(pair.b.worker.stats().requests.read.requests >= 24);
+      await pair.demote(pair.b, false);
+      pair.assertSame();
+    }),
+);
+
+toolTest(
+  ["nbdkit", "nbdcopy", "cmp"],
+  "nbdkit's retry filter carries a copy across a handover",
+  () =>
+    withRig(async (rig) => {
+      const where = commonExport();
+      const pair = await Pair.start(rig, { export: where });
+      await pair.promote(pair.a);
+      await pair.connected();
+      const [source, copy] = [`${rig.directory}/source`, `${rig.directory}/copy`];
+      Deno.writeFileSync(source, randomBytes(pair.a.size));
+      const proxied = (command: string) =>
+        must("nbdkit", [
+          ...["-U", "-", "--filter=retry", "nbd", "hostname=127.0.0.1", `port=${where.tcp!.port}`],
+          ...["export=data", "retries=20", "retry-delay=1", "retry-exponential=no"],
+          ...["--run", command],
+        ], 120);
+      const copying = proxied(`nbdcopy --requests=4 --request-size=262144 "${source}" "$uri"`);
+      await pair.a.until(
+        "it copies",
+        () => pair.a.worker.stats().requests.write.requests > 8,
+      );
+      await pair.demote(pair.a, false);
+      await pair.promote(pair.b);
+      await copying;
+      assert.ok(pair.b.worker.stats().requests.write.requests > 0, "all was copied before");
+      await proxied(`nbdcopy "$uri" "${copy}"`);
+      await must("cmp", [source, copy]);
       await pair.demote(pair.b, false);
       pair.assertSame();
     }),

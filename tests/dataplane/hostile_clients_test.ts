@@ -226,3 +226,25 @@ for (const engine of ENGINES) {
       }
     }));
 }
+
+Deno.test("a client that sits on all buffers and reads nothing is let go when others wait", () =>
+  withRig(async (rig) => {
+    const replica = await rig.serve({ size: 80 * MIB });
+    // Two answers of 32 MiB are all that clients may have in memory.
+    const greedy = await RawClient.established(replica);
+    await greedy.write(request(NBD_CMD.READ, 0, 32 * MIB, 1));
+    await greedy.write(request(NBD_CMD.READ, 0, 32 * MIB, 2));
+    const patient = await NbdConnection.open(replica.socket, "data");
+    try {
+      const began = performance.now();
+      const data = randomBytes(MIB);
+      await patient.write(0, data);
+      assert.deepEqual(await patient.read(0, MIB), data);
+      const took = performance.now() - began;
+      assert.ok(took < 40_000, `it waited ${took} ms`);
+      assert.ok(replica.notes.some(({ text }) => text.includes("does not read its answers")));
+    } finally {
+      await patient.close();
+      greedy.close();
+    }
+  }));

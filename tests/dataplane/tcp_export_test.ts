@@ -6,8 +6,8 @@ import { NbdConnection } from "../../src/cli/nbd_connection.ts";
 import type { ExportConfig, IpNetwork, TlsConfig } from "../../src/config/types.ts";
 import { makeCertificates } from "./certificates.ts";
 import {
+  AGENT_WORKER,
   ENGINES,
-  MAIN_MODULE,
   MIB,
   must,
   randomBytes,
@@ -50,6 +50,9 @@ for (const engine of ENGINES) {
     }));
 }
 
+/** Client flags and the option STARTTLS, in hex. */
+const STARTTLS = "0000000349484156454f50540000000500000000";
+
 /** How a connection from this address begins: the server's greeting, or its end. */
 function greeting(port: number, localAddress: string): Promise<string> {
   return new Promise((resolve) => {
@@ -87,10 +90,11 @@ toolTest(
   () =>
     withRig(async (rig) => {
       const { directory, tls } = await makeCertificates(`${rig.directory}/pki`);
-      const relay = new TlsRelay(() => {}, MAIN_MODULE);
+      const relay = new TlsRelay(() => {}, AGENT_WORKER);
       const port = freePort();
       const replica = rig.start({ export: tcpExport(port, { tls }) });
       replica.worker.onTls = (fd, plain) => relay.begin(fd, plain, tls);
+      await relay.start();
       await replica.until("ready", () => replica.ready !== null);
       await rig.promote(replica);
       try {
@@ -121,6 +125,14 @@ toolTest(
           NbdConnection.open({ hostname: "127.0.0.1", port }, "data"),
           /served over TLS only/,
         );
+        // Garbage in place of TLS ends that connection only.
+        const noise = connect({ port, host: "127.0.0.1" });
+        noise.on("error", () => {});
+        noise.on("data", () => {});
+        noise.write(Uint8Array.fromHex(STARTTLS));
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        noise.write(randomBytes(100_000));
+        await new Promise((resolve) => noise.once("close", resolve));
         // A client that trusts another authority goes away, and the next one is served as ever.
         const strangers = await makeCertificates(`${rig.directory}/others`);
         const other = `nbds://localhost:${port}/data?tls-certificates=${strangers.directory}`;
@@ -138,18 +150,18 @@ toolTest(
   () =>
     withRig(async (rig) => {
       const { tls } = await makeCertificates(`${rig.directory}/pki`);
-      const relay = new TlsRelay(() => {}, MAIN_MODULE);
+      const relay = new TlsRelay(() => {}, AGENT_WORKER);
       const port = freePort();
       const replica = rig.start({ export: { ...tcpExport(port, { tls }), connections: 3 } });
       replica.worker.onTls = (fd, plain) => relay.begin(fd, plain, tls);
+      await relay.start();
       await replica.until("ready", () => replica.ready !== null);
       await rig.promote(replica);
       const began = performance.now();
       const sleepers: Socket[] = [];
       const ends: Promise<number>[] = [];
       // One that says nothing, one that stops within its options, one that stops within TLS.
-      const starttls = "000000034948415645" + "4f5054" + "00000005" + "00000000";
-      for (const words of ["", "0000000349484156", starttls]) {
+      for (const words of ["", "0000000349484156", STARTTLS]) {
         const socket = connect({ port, host: "127.0.0.1" });
         sleepers.push(socket);
         socket.on("error", () => {});
@@ -180,12 +192,13 @@ toolTest(
   () =>
     withRig(async (rig) => {
       const notes: string[] = [];
-      const relay = new TlsRelay((_level, _rule, text) => notes.push(text), MAIN_MODULE);
+      const relay = new TlsRelay((_level, _rule, text) => notes.push(text), AGENT_WORKER);
       const port = freePort();
       const tls = { certificate: `${rig.directory}/pki/server-cert.pem`, key: "" };
       const files = { ...tls, key: `${rig.directory}/pki/server-key.pem` };
       const replica = rig.start({ export: tcpExport(port, { tls: files }) });
       replica.worker.onTls = (fd, plain) => relay.begin(fd, plain, files);
+      await relay.start();
       await replica.until("ready", () => replica.ready !== null);
       await rig.promote(replica);
       try {

@@ -20,6 +20,7 @@ import {
   NbdSession,
   type NbdSink,
   type NbdTarget,
+  REPLY_BYTES,
   REPLY_HEADER_BYTES,
 } from "../../src/nbd/mod.ts";
 import { LIMITS } from "./fixtures.ts";
@@ -110,7 +111,7 @@ export class MemoryServer implements NbdSink {
   reject(current: NbdRequest, error: NbdError): boolean {
     const to = copyOf(current);
     this.#replies.push(() =>
-      this.#emit(REPLY_HEADER_BYTES, (view) => encodeReply(view, 0, to, error, this.#style))
+      this.#emit(REPLY_BYTES, (view) => encodeReply(view, 0, to, error, this.#style))
     );
     return true;
   }

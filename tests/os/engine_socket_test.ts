@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { createEngine } from "../../src/os/engine.ts";
 import { ERRNO } from "../../src/os/errno.ts";
 import { createEvent, drainEvent, signalEvent } from "../../src/os/eventfd.ts";
 import { libc } from "../../src/os/libc.ts";
@@ -52,6 +53,30 @@ testBoth("a send larger than the socket buffer completes when all is sent", (h) 
   h.engine.close(a);
   assert.deepEqual(h.collect(cut), [40]);
   h.engine.close(b);
+});
+
+testBoth("a descriptor that is given away is open, and nothing of it is reported any more", (h) => {
+  const [a, b] = socketPair();
+  const slab = h.slab(4096);
+  const received = h.start((tag) => h.engine.recv(b, slab, 0, 100, tag));
+  assert.throws(() => h.engine.disown(b), /operations under way/);
+  assert.equal(h.do((tag) => h.engine.send(a, slab, 0, 5, tag)), 5);
+  assert.deepEqual(h.collect(received), [5]);
+  h.engine.disown(b);
+  const other = new Harness(createEngine({ prefer: h.engine.name }).engine);
+  try {
+    // The next owner has it alone; its first engine sleeps on.
+    const there = other.slab(4096);
+    const waiting = other.start((tag) => other.engine.recv(b, there, 0, 100, tag));
+    other.expectPending(waiting);
+    assert.equal(h.do((tag) => h.engine.send(a, slab, 0, 7, tag)), 7);
+    assert.deepEqual(other.collect(waiting), [7]);
+    assert.equal(h.engine.wait(20, () => assert.fail("something was reported")), 0);
+    other.engine.close(b);
+  } finally {
+    other.end();
+  }
+  h.engine.close(a);
 });
 
 function difference(a: Uint8Array, b: Uint8Array): number {

@@ -10,7 +10,7 @@ import {
   NbdSession,
   type NbdSink,
   type NbdTarget,
-  REPLY_HEADER_BYTES,
+  REPLY_BYTES,
   TlsStage,
 } from "../../nbd/mod.ts";
 import type { Slab } from "../../os/memory.ts";
@@ -34,7 +34,7 @@ const HANDSHAKE_PATIENCE = 10_000;
 /** A client that was told to go is waited for so long, milliseconds. */
 const FAREWELL_PATIENCE = 2000;
 /** A client that reads none of its answers for so long gives up its buffers to those that wait. */
-const READING_PATIENCE = 30_000;
+const READING_PATIENCE = 20_000;
 
 /** Bytes of the server's slab that one connection takes. */
 export const CONNECTION_BYTES = RECEIVE_BYTES + senderBytes(CONNECTION_SLOTS);
@@ -215,7 +215,7 @@ export class NbdConnection implements NbdSink, SendOwner, Completion {
   }
 
   reject(request: NbdRequest, error: NbdError): boolean {
-    if (!this.#replies.hasRoom(REPLY_HEADER_BYTES)) return false;
+    if (!this.#replies.hasRoom(REPLY_BYTES)) return false;
     this.#replies.reply(request, error);
     this.#server.touch(this);
     return true;
@@ -409,7 +409,7 @@ export class NbdConnection implements NbdSink, SendOwner, Completion {
   }
 
   /** A slot with a buffer of `bytes` (0: none), or null: not now. */
-  #take(request: NbdRequest, bytes: number, reply = REPLY_HEADER_BYTES): RequestSlot | null {
+  #take(request: NbdRequest, bytes: number, reply = REPLY_BYTES): RequestSlot | null {
     if (this.#free.length === 0) return null;
     if (!this.#replies.hasRoom(reply)) return null;
     let buffer = -1;

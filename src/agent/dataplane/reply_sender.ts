@@ -9,6 +9,7 @@ import {
   type NbdContext,
   type NbdError,
   type NbdReplyTo,
+  REPLY_BYTES,
   REPLY_HEADER_BYTES,
 } from "../../nbd/mod.ts";
 import type { Slab } from "../../os/memory.ts";
@@ -93,7 +94,7 @@ export class ReplySender implements Completion {
 
   /** The reply without data to a request. There must be room. */
   reply(to: NbdReplyTo, error: NbdError): void {
-    const at = this.#ring.reserve(REPLY_HEADER_BYTES);
+    const at = this.#ring.reserve(REPLY_BYTES);
     this.#ring.commit(encodeReply(this.#slab.view, at, to, error, this.style));
   }
 
