@@ -15,7 +15,7 @@ import type { StatusDocument } from "../status/types.ts";
 import { askAgent, runtimeDirectory } from "./ask_agent.ts";
 import { CommandError, defineCommand, EXIT } from "./command.ts";
 import { type GlobalOptions, localNode, openConfig } from "./options.ts";
-import { printLine } from "./output.ts";
+import { askLine, printLine } from "./output.ts";
 
 const yesOption = optional(option("--yes", { description: message`Do not ask.` }));
 
@@ -165,6 +165,5 @@ export function confirm(question: string, yes: boolean): void {
       EXIT.usage,
     );
   }
-  const answer = prompt(`${question} Type yes:`);
-  if (answer?.trim() !== "yes") throw new CommandError("nothing was done");
+  if (askLine(`${question} Type yes: `) !== "yes") throw new CommandError("nothing was done");
 }

@@ -26,6 +26,16 @@ export function printError(line: string): void {
 }
 
 /**
+ * Asks on the terminal: the line that was typed, trimmed; empty at the end of the input. The global
+ * `prompt` is not for a program whose main module is also that of Workers, which have none.
+ */
+export function askLine(question: string): string {
+  writeText(Deno.stderr, question);
+  const line = new Uint8Array(256);
+  return new TextDecoder().decode(line.subarray(0, Deno.stdin.readSync(line) ?? 0)).trim();
+}
+
+/**
  * Writes a whole text. A reader that went away (`bascule status | head -1`) is no error: it has
  * seen what it wanted. A pipe that is full and set to non-blocking is waited for.
  */
