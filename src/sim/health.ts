@@ -100,16 +100,21 @@ export function planesOf(world: World): DataPlane[] {
 }
 
 /**
- * Every member of the in-sync set holds what was acknowledged in a block. While machines may lose
- * power, what a member holds shows only when it comes back.
+ * Every member of the in-sync set holds what was acknowledged: in this block now, and in all blocks
+ * when the set has changed. While machines may lose power, what a member holds shows only when it comes
+ * back.
  */
 export function checkMembers(world: World, volume: string, block: number): void {
   if (world.options.power !== "none") return;
-  for (const id of membersOf(world, volume)) {
+  const members = membersOf(world, volume);
+  const history = world.history(volume);
+  const blocks = world.checkedMembers.get(volume) === members ? [block] : [...history.written];
+  world.checkedMembers.set(volume, members);
+  for (const id of members) {
     for (const { name, disks } of world.machines) {
       const disk = disks.get(volume);
       if (disk?.replicaId !== id) continue;
-      world.history(volume).checkHeld(block, disk.cache[block]!, `member ${name}`);
+      for (const each of blocks) history.checkHeld(each, disk.cache[each]!, `member ${name}`);
     }
   }
 }

@@ -35,6 +35,8 @@ export class World {
   /** By volume: what its clients saw. */
   readonly histories = new Map<string, History>();
   registers!: RegisterWatch;
+  /** By volume: the in-sync set whose members were looked at as a whole. */
+  readonly checkedMembers = new Map<string, readonly string[]>();
   readonly registerClients = new RegisterClients();
   fences!: Fences;
   /** What is still promised where two may serve; null: everything is. */
