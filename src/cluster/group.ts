@@ -15,8 +15,8 @@ import { addVote, dropLease, holdsLease, updateLease } from "./lease.ts";
 import { nextMemberChange } from "./members.ts";
 import { decide, type Decision } from "./ownership.ts";
 import { countVotes } from "./quorum.ts";
-import { isFree, needsRead, startChange } from "./register.ts";
-import type { Change, Outcome } from "./register_state.ts";
+import { dropGathering, goOn, isFree, needsRead, startChange } from "./register.ts";
+import type { Change, Outcome, Register } from "./register_state.ts";
 import { type ClusterState, emit, note } from "./state.ts";
 import type { ClusterEvent, GroupRecord } from "./types.ts";
 import { electorateFor } from "./voters.ts";
@@ -36,6 +36,8 @@ export function driveGroup(state: ClusterState, group: Group): void {
   if (startUnderMark(state, group)) return;
   // What others must see of the decision does not wait for the register to be free.
   const decision = needsRead(register) ? null : decideNow(state, group);
+  if (group.phase === "stopping") gatherForRelease(state, group, register);
+  if (group.phase === "releasing") goOn(state, register);
   if (decision === null || !isFree(state, register)) return;
   const change = nextChange(state, group, decision);
   const electorate = change && electorateFor(state, group.register);
@@ -104,6 +106,27 @@ function warnOfLoss(state: ClusterState, group: Group): void {
       `${name} may be missing`;
     note(state, "warning", "unflushed", text, { volume: name }, { group: group.config.name });
   }
+}
+
+/**
+ * While the group stops, promises for its release are gathered once; the ACCEPT leaves when it has
+ * stopped. A stop that takes long, or needs a change of members, is not held up by that.
+ */
+function gatherForRelease(state: ClusterState, group: Group, register: Register): void {
+  const record = knownGroup(state, group);
+  if (group.forced || group.afterStop !== "releasing" || record === null) return;
+  const { attempt } = register;
+  const wanted = group.requests.length > 0 || state.commands.length > 0;
+  const late = attempt !== null && state.now - attempt.startedAt >= state.timing.keepalive;
+  if (wanted || late) return dropGathering(register);
+  if (group.gathered || needsRead(register) || !isFree(state, register)) return;
+  const electorate = electorateFor(state, group.register);
+  if (electorate === null) return;
+  group.gathered = true;
+  const change = releaseChange(record, group.decision.why.rule !== "connectivity");
+  const { epoch } = group;
+  const mayAccept = () => group.phase === "releasing" && group.epoch === epoch;
+  startChange(state, register, electorate, { ...change, mayAccept });
 }
 
 /** What to propose next in the group's register, if anything. */
@@ -230,6 +253,7 @@ function beginStop(state: ClusterState, group: Group, reason: string): void {
   }
   group.phase = "stopping";
   group.forced = false;
+  group.gathered = false;
   group.afterStop = group.underMark ? "idle" : "releasing";
   state.urgent = true;
   note(state, "info", "stop", `${name} stops here: ${reason}`, { epoch: group.epoch }, {

@@ -45,6 +45,8 @@ export interface Group {
   underMark: boolean;
   /** The present stop was ordered by a newer epoch. */
   forced: boolean;
+  /** Promises for the release were asked for during the present stop. */
+  gathered: boolean;
   /** Where a stop in order leads: to the release, or (no epoch of this run) to `idle`. */
   afterStop: "releasing" | "idle";
   /** Since when the lease has been lost; null: it is held, or the group is not served here. */
@@ -107,6 +109,7 @@ export function createGroup(
     epoch: 0,
     underMark: false,
     forced: false,
+    gathered: false,
     afterStop: "releasing",
     frozenSince: null,
     readAt: 0,

@@ -8,12 +8,12 @@
  * register is in doubt, and nothing is decided before a quorum read.
  */
 
+import { backOff, canStillCount, commonReason, isHopeless, isImpossible } from "./attempts.ts";
 import { compareBallots, formatBallot, sameBallot } from "./ballot.ts";
 import { hearAccepted } from "./learner.ts";
 import { isAlive } from "./membership.ts";
 import { emptyVersion } from "./era.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
-import { nextBetween } from "./random.ts";
 import type { Attempt, Change, Electorate, Found, Outcome, Register } from "./register_state.ts";
 import { reunite } from "./reunion.ts";
 import { type ClusterState, emit, isClusterRecord, note, sendTo } from "./state.ts";
@@ -193,27 +193,6 @@ export function handleRefused(state: ClusterState, from: string, message: Refuse
   if (attempt.phase === "prepare") evaluatePromises(state, register, attempt);
 }
 
-/** Voters that have answered or may still answer: a dead one is not worth the time-out. */
-function canStillCount(state: ClusterState, attempt: Attempt): number {
-  const answered = attempt.phase === "accept" ? attempt.accepted : attempt.promises;
-  let count = 0;
-  for (const { node } of attempt.electorate.voters) {
-    if (attempt.refused.has(node)) continue;
-    const peer = state.membership.peers.get(node);
-    if (answered.has(node) || attempt.blank.has(node) || peer === undefined || isAlive(peer)) {
-      count++;
-    }
-  }
-  return count;
-}
-
-/** The refusal that says most about what to do next. */
-function commonReason(attempt: Attempt): Refused["why"] {
-  const reasons = [...attempt.refused.values()];
-  return reasons.find((why) => why === "granted" || why === "restarted") ??
-    reasons.find((why) => why === "votersVersion") ?? "ballot";
-}
-
 /** The generation of a draft is durable here. */
 export function handleMinted(state: ClusterState, volume: string, generation: string): void {
   for (const register of state.registers.values()) {
@@ -251,7 +230,10 @@ function evaluatePromises(state: ClusterState, register: Register, attempt: Atte
   }
   const version = highest?.proposal.value.version ?? emptyVersion(state);
   const { change } = attempt;
-  if (change && version === change.baseVersion) return beginDraft(state, register, attempt, change);
+  if (change && version === change.baseVersion) {
+    if (change.mayAccept?.() ?? true) beginDraft(state, register, attempt, change);
+    return;
+  }
   if (change && version < change.baseVersion) {
     const text = `A majority of voters holds an older ${register.name} than was known chosen: ` +
       `some voter's state was rolled back; nothing is decided in it`;
@@ -419,21 +401,19 @@ function fail(
   });
 }
 
-/** How long to wait after a failure: random between rivals, and longer for who only wants to know. */
-function backOff(
-  state: ClusterState,
-  register: Register,
-  { change, refusedFor }: Attempt,
-  granted: boolean,
-): number {
-  const { keepalive, deadtime } = state.timing;
-  // A voter that names its wait may be asked at its end; by the own clock it may come a little early.
-  if (granted && refusedFor !== null) return Math.min(deadtime, refusedFor * 1.02 + 1);
-  if (granted) return keepalive / 2;
-  const most = Math.min(deadtime, keepalive * register.failures);
-  return change !== null
-    ? nextBetween(state.random, keepalive / 16, Math.max(most, keepalive) / 4)
-    : nextBetween(state.random, keepalive / 2, Math.max(most, 2 * keepalive));
+/** Goes on with an operation that only gathered promises so far, if it may now. */
+export function goOn(state: ClusterState, register: Register): void {
+  const { attempt } = register;
+  if (attempt?.phase === "prepare" && attempt.change?.mayAccept?.()) {
+    evaluatePromises(state, register, attempt);
+  }
+}
+
+/** Drops an operation that only gathers promises: they leave nothing behind. */
+export function dropGathering(register: Register): void {
+  const { attempt } = register;
+  if (attempt?.phase !== "prepare" || !attempt.change?.mayAccept) return;
+  if (!attempt.change.mayAccept()) register.attempt = null;
 }
 
 /** Gives up the running attempt, whose answers can no longer be trusted to be in time. */
@@ -446,23 +426,6 @@ export function abandonJoint(state: ClusterState, register: Register): void {
   if (register.attempt === null || register.attempt.electorate.needed < 2) return;
   abandonAttempt(state, register);
   register.notBefore = state.now;
-}
-
-/** Whether the value can never be chosen at this ballot: too many promised a higher one. */
-function isImpossible(attempt: Attempt): boolean {
-  const lost = [...attempt.refused.values()].filter((why) => why === "ballot").length;
-  return attempt.electorate.voters.length - lost < attempt.electorate.needed;
-}
-
-/**
- * Whether a refused attempt is not worth waiting for: those who may still answer are too few, or they
- * have been silent for a keepalive. Only a PREPARE is given up so early, as it leaves no doubt behind.
- */
-function isHopeless(state: ClusterState, attempt: Attempt, keepalive: number): boolean {
-  if (canStillCount(state, attempt) < attempt.electorate.needed) return true;
-  const { phase, promises, blank, electorate, startedAt } = attempt;
-  return phase === "prepare" && promises.size + blank.size < electorate.needed &&
-    state.now - startedAt >= keepalive;
 }
 
 /** Lets time pass for the running attempt: retransmission each keepalive, time-out. */

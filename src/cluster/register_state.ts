@@ -18,6 +18,8 @@ export interface Change {
   readonly baseVersion: number;
   /** Announced in PREPARE. */
   readonly takes?: Takes;
+  /** Its ACCEPT may leave; until then promises are only gathered. Default: always. */
+  readonly mayAccept?: () => boolean;
   /** Called once per attempt, when the majority of promises showed the base. */
   readonly draft: () => Draft;
 }
