@@ -75,11 +75,27 @@ export class ClusterShell {
     this.#running = true;
     try {
       for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
-        for (const effect of step(this.state, this.#now(), next)) this.#carryOut(effect);
+        for (const effect of step(this.state, this.#now(), next)) this.#timed(effect);
       }
     } finally {
       this.#running = false;
     }
+  }
+
+  /** Whatever an effect waits for, the heartbeats wait too: why a node was late is worth a line. */
+  #timed(effect: ClusterEffect): void {
+    const began = this.#now();
+    this.#carryOut(effect);
+    const took = this.#now() - began;
+    const { node } = this.state.self;
+    if (took < this.state.timing.warntime / 2) return;
+    this.#ports.note({
+      level: "warning",
+      rule: "slow-effect",
+      node,
+      text: `"${effect.type}" took ${Math.round(took)} ms, in which this agent did nothing else`,
+      known: { effect: effect.type, tookMs: took },
+    });
   }
 
   #carryOut(effect: ClusterEffect): void {

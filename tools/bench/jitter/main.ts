@@ -25,6 +25,8 @@ const ALARMS = [
   "take",
   "lost-connection",
 ] as const;
+/** Warnings of each node that are shown. */
+const SHOWN = 20;
 const PATIENCE = 60_000;
 const USAGE = "deno task bench:jitter [--seconds N] [--deadtime MS] [--directory DIR]";
 
@@ -123,6 +125,13 @@ class Run {
       ...ALARMS.map((rule) => `${counts[index]!.filter((each) => each.rule === rule).length}`),
     ]);
     for (const line of formatTable(["NODE", ...ALARMS], rows)) printLine(line);
+    printLine("");
+    for (const [index, host] of AGENTS.entries()) {
+      const told = counts[index]!.filter(({ level }) => level === "warning" || level === "error");
+      for (const { time, rule, text } of told.slice(0, SHOWN)) {
+        printLine(`${time} ${host}: ${rule}: ${text}`);
+      }
+    }
     const fatal = counts.flat().filter(({ rule }) => rule === "peer-dead" || rule === "take");
     return fatal.length === 0 ? 0 : 1;
   }
