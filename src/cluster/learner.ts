@@ -16,6 +16,8 @@ import type { Accept, Accepted, Ballot } from "./types.ts";
 /** Who accepted at one ballot. */
 export interface Tally {
   readonly ballot: Ballot;
+  /** When it was heard of. */
+  readonly at: number;
   /** Under which voters it was proposed; null: this node's voter has not accepted it. */
   votersVersion: number | null;
   /** By node: the id of the voter that accepted. */
@@ -29,7 +31,7 @@ export function noteAccepted(
 ): void {
   const register = state.registers.get(name);
   if (!register || name === "cluster") return;
-  const tally = tallyOf(register, ballot);
+  const tally = tallyOf(state, register, ballot);
   tally.votersVersion = rest.votersVersion;
   tally.by.set(state.self.node, state.acceptor.voterId);
   learn(state, register, tally);
@@ -39,19 +41,28 @@ export function noteAccepted(
 export function hearAccepted(state: ClusterState, from: string, message: Accepted): void {
   const register = state.registers.get(message.register);
   if (!register || message.register === "cluster") return;
-  const tally = tallyOf(register, message.ballot);
+  const tally = tallyOf(state, register, message.ballot);
   tally.by.set(from, message.voterId);
   learn(state, register, tally);
 }
 
 /** Answers of two ballots may overtake each other; more are not worth remembering. */
-function tallyOf(register: Register, ballot: Ballot): Tally {
+function tallyOf(state: ClusterState, register: Register, ballot: Ballot): Tally {
   const found = register.tallies.find((tally) => sameBallot(tally.ballot, ballot));
   if (found) return found;
-  const tally: Tally = { ballot, votersVersion: null, by: new Map() };
+  const tally: Tally = { ballot, at: state.now, votersVersion: null, by: new Map() };
   register.tallies.unshift(tally);
   register.tallies.length = Math.min(register.tallies.length, 2);
   return tally;
+}
+
+/** Since when the own voter holds a record that is newer than what is known; -Infinity: it does not. */
+export function newerSince(state: ClusterState, register: Register): number {
+  const [newest] = register.tallies;
+  const accepted = state.acceptor.accepted.get(register.name);
+  if (!newest || !accepted || !sameBallot(accepted.ballot, newest.ballot)) return -Infinity;
+  const version = register.known?.record?.version ?? 0;
+  return accepted.proposal.value.version > version ? newest.at : -Infinity;
 }
 
 function learn(state: ClusterState, register: Register, tally: Tally): void {

@@ -11,6 +11,7 @@ import { grant } from "./acceptor.ts";
 import { leasesAlone, peerServes } from "./alone.ts";
 import { isPast } from "./era.ts";
 import { type Group, isServing } from "./group_state.ts";
+import { newerSince } from "./learner.ts";
 import type { Peer } from "./membership.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
 import { type ClusterState, emit, knownCluster, note, sendingTime } from "./state.ts";
@@ -206,5 +207,8 @@ export function ownerLostAt(state: ClusterState, group: Group, record: GroupReco
     const seen = group.seenGrants.get(node);
     return seen && sameRun(seen.run, owner) && seen.epoch === record.epoch ? seen.at : undefined;
   });
-  return Math.max(known, granted ?? 0) + 1.25 * deadtime;
+  const lost = Math.max(known, granted ?? 0) + 1.25 * deadtime;
+  // A newer record was accepted here, so grants ended: what it says will be known in a moment.
+  const register = state.registers.get(group.register)!;
+  return Math.max(lost, newerSince(state, register) + state.timing.keepalive);
 }
