@@ -251,9 +251,9 @@ function beginStop(state: ClusterState, group: Group, reason: string): void {
     group.phase = "releasing";
     return dropLease(state, group);
   }
+  group.gathered = false;
   group.phase = "stopping";
   group.forced = false;
-  group.gathered = false;
   group.afterStop = group.underMark ? "idle" : "releasing";
   state.urgent = true;
   note(state, "info", "stop", `${name} stops here: ${reason}`, { epoch: group.epoch }, {

@@ -71,12 +71,11 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
   {
     number: 107,
     name: "change-without-base",
-    seeds: 100,
+    seeds: 400,
     patches: [{
       file: "src/cluster/register.ts",
-      before:
-        "  if (change && version === change.baseVersion) return beginDraft(state, register, attempt, change);\n",
-      after: "  if (change) return beginDraft(state, register, attempt, change);\n",
+      before: "  if (change && version === change.baseVersion) {\n",
+      after: "  if (change) {\n",
     }],
   },
   {
@@ -148,6 +147,17 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
       file: "src/cluster/members.ts",
       before: `    if (phase === undefined || phase === "stopping") {`,
       after: `    if (phase === "stopping") {`,
+    }],
+  },
+  {
+    number: 115,
+    name: "release-before-the-stop",
+    seeds: 200,
+    patches: [{
+      file: "src/cluster/register.ts",
+      before:
+        "    if (change.mayAccept?.() ?? true) beginDraft(state, register, attempt, change);\n",
+      after: "    beginDraft(state, register, attempt, change);\n",
     }],
   },
 ];
