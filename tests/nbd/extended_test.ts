@@ -10,6 +10,7 @@ import {
   NBD_ERROR,
   NBD_FLAG,
   NbdClient,
+  nbdErrorWords,
   type NbdPending,
   type NbdSession,
 } from "../../src/nbd/mod.ts";
@@ -209,13 +210,14 @@ Deno.test("extended replies are byte-exact", () => {
   const header = (type: string, payload: number, flags = "0001") =>
     hex(bytes("6e8a278c", flags, type, "0102030405060708", u64(4096), u64(payload)));
   const extended = HeaderStyle.Extended;
+  const words = nbdErrorWords(NBD_ERROR.EIO);
   assert.equal(
     written((view, at) => encodeReply(view, at, { ...to, type: WRITE }, NBD_ERROR.OK, extended)),
     header("0000", 0),
   );
   assert.equal(
     written((view, at) => encodeReply(view, at, to, NBD_ERROR.EIO, extended)),
-    header("8001", 6) + "000000050000",
+    header("8001", 6 + words.length) + "00000005" + u16(words.length) + hex(words),
   );
   assert.equal(
     written((view, at) =>
