@@ -70,8 +70,8 @@ export class Descriptor {
   closing = false;
   /** Operations in the kernel's hands (io_uring). */
   inFlight = 0;
-  /** io_uring: a disk that bypasses the page cache; undefined: not looked at yet. */
-  direct: boolean | undefined = undefined;
+  /** io_uring: a disk behind the page cache; undefined: not looked at yet. */
+  cached: boolean | undefined = undefined;
   /** io_uring: the first of `incoming` is in flight. */
   receiving = false;
   /** io_uring: last slot of the message in flight, or NO_SLOT. */

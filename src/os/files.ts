@@ -23,9 +23,10 @@ const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
-/** Whether a descriptor was opened to bypass the page cache. Throws an OsError. */
-export function isDirect(fd: number): boolean {
-  return (check(libc.fcntl(fd, F_GETFL, 0), "fcntl", `descriptor ${fd}`) & O_DIRECT) !== 0;
+/** Whether a descriptor reads and writes through the page cache; false for one that is not open. */
+export function isCached(fd: number): boolean {
+  const flags = libc.fcntl(fd, F_GETFL, 0);
+  return flags >= 0 && (flags & O_DIRECT) === 0;
 }
 
 /** How {@link openDisk} opens. */

@@ -32,7 +32,7 @@ const ARG_SIZE = 24; // struct io_uring_getevents_arg
 
 /** Strongest first; a kernel that does not know a flag answers EINVAL and gets the next. */
 const BASE_FLAGS = SETUP.CQSIZE | SETUP.CLAMP;
-const COOP_FLAGS = BASE_FLAGS | SETUP.SUBMIT_ALL | SETUP.COOP_TASKRUN; // Linux 5.19
+const COOP_FLAGS = BASE_FLAGS | SETUP.SUBMIT_ALL | SETUP.COOP_TASKRUN | SETUP.TASKRUN_FLAG; // 5.19
 const FLAG_LADDER = [
   COOP_FLAGS | SETUP.SINGLE_ISSUER | SETUP.DEFER_TASKRUN, // Linux 6.1
   COOP_FLAGS | SETUP.SINGLE_ISSUER, // Linux 6.0
@@ -159,6 +159,18 @@ export class IoUring {
   get ready(): number {
     const rings = this.#rings;
     return (Atomics.load(rings, this.#cqTail) - rings[this.#cqHead]!) >>> 0;
+  }
+
+  /** Whether the kernel can say in memory that it has something for us: see {@link hasWork}. */
+  get saysWork(): boolean {
+    return (this.setupFlags & SETUP.TASKRUN_FLAG) !== 0;
+  }
+
+  /** Whether completions are there, or come with the next system call. Looks at memory only. */
+  get hasWork(): boolean {
+    const rings = this.#rings;
+    const told = SQ_FLAG.TASKRUN | SQ_FLAG.CQ_OVERFLOW;
+    return (Atomics.load(rings, this.#sqFlags) & told) !== 0 || this.ready > 0;
   }
 
   /**

@@ -13,6 +13,7 @@ export const SETUP = {
   CLAMP: 1 << 4,
   SUBMIT_ALL: 1 << 7,
   COOP_TASKRUN: 1 << 8,
+  TASKRUN_FLAG: 1 << 9,
   SINGLE_ISSUER: 1 << 12,
   DEFER_TASKRUN: 1 << 13,
 } as const;
@@ -30,7 +31,7 @@ export const FEATURE = {
 export const ENTER = { GETEVENTS: 1 << 0, EXT_ARG: 1 << 3 } as const;
 
 /** Bits of the submission ring's flags word. */
-export const SQ_FLAG = { CQ_OVERFLOW: 1 << 1 } as const;
+export const SQ_FLAG = { CQ_OVERFLOW: 1 << 1, TASKRUN: 1 << 2 } as const;
 
 /** Where mmap(2) finds the rings and the array of submission entries. */
 export const MAP_OFFSET = { RINGS: 0, SQES: 0x10000000 } as const;

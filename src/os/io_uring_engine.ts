@@ -11,14 +11,19 @@ import type { Descriptor } from "./descriptor.ts";
 import type { Engine } from "./engine.ts";
 import { BaseEngine } from "./engine_base.ts";
 import { ERRNO } from "./errno.ts";
-import { isDirect } from "./files.ts";
+import { isCached } from "./files.ts";
 import { IoUring } from "./io_uring.ts";
 import { FSYNC_DATASYNC, OP } from "./io_uring_abi.ts";
 import { libc, negErrno, OsError } from "./libc.ts";
+import { Slab } from "./memory.ts";
 import { KIND, NO_SLOT } from "./op_table.ts";
+import { SpinWait } from "./spin_wait.ts";
 
+const TWO_32 = 4294967296;
 const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 0x40;
 const MSG_WAITALL = 0x100;
+const RWF_NOWAIT = 8;
 const MSG_NOSIGNAL = 0x4000;
 const POLLIN = 1;
 /** Tag of cancel requests, whose own completions mean nothing. */
@@ -28,6 +33,10 @@ const CANCEL_TAG = 0xffffffff;
  * without blocking, so the kernel would pass it to a thread of its own, which costs more than the copy.
  */
 const CACHED_WRITE_MAX = 256 * 1024;
+/** A read of up to so many bytes that the page cache holds is done at once: one system call less. */
+const CACHED_READ_MAX = 256 * 1024;
+/** Turns in which what is done already is reported before the kernel is asked for more. */
+const TURNS_WITHOUT_KERNEL = 4;
 /** An operation that is interrupted so often without progress reports the interruption. */
 const MAX_RETRIES = 100;
 
@@ -37,6 +46,10 @@ class IoUringEngine extends BaseEngine {
   readonly #ring: IoUring;
   /** Slots to be handed to the kernel again at the next wait: what is left of a short transfer. */
   #again: number[] = [];
+  readonly #spin = new SpinWait();
+  readonly #iovec = Slab.allocate(16);
+  #turnsWithoutKernel = 0;
+  readonly #hasWork = () => this.#ring.hasWork;
   readonly #onCompletion = (tag: number, result: number) => {
     if (tag !== CANCEL_TAG) this.#completed(tag, result);
   };
@@ -47,7 +60,12 @@ class IoUringEngine extends BaseEngine {
   }
 
   protected startDisk(descriptor: Descriptor, slot: number): void {
-    if (this.#writtenAtOnce(descriptor, slot)) return;
+    const kind = this.ops.kind[slot];
+    if (
+      kind === KIND.WRITE
+        ? this.#writtenAtOnce(descriptor, slot)
+        : kind === KIND.READ && this.#readAtOnce(descriptor, slot)
+    ) return;
     descriptor.inFlight++;
     this.#issue(slot);
   }
@@ -77,7 +95,8 @@ class IoUringEngine extends BaseEngine {
 
   protected startSends(descriptor: Descriptor): void {
     if (descriptor.lastSending !== NO_SLOT) return;
-    const pieces = descriptor.gather(this.ops);
+    let pieces = descriptor.gather(this.ops);
+    while (pieces > 0 && this.#sentAtOnce(descriptor, pieces)) pieces = descriptor.gather(this.ops);
     if (pieces === 0) {
       descriptor.lastSending = NO_SLOT;
       this.settleSends(descriptor, 0);
@@ -117,11 +136,16 @@ class IoUringEngine extends BaseEngine {
   protected collect(timeoutMs: number): void {
     const ring = this.#ring;
     this.#startAgain();
-    if (this.done.length > 0 || ring.ready > 0 || timeoutMs === 0) {
+    if (this.done.length > 0) {
+      // What follows from these may be done without the kernel as well.
+      if (++this.#turnsWithoutKernel <= TURNS_WITHOUT_KERNEL) return;
+      this.#enter(0, 0);
+    } else if (ring.ready > 0 || timeoutMs === 0) {
       this.#enter(0, 0);
     } else {
-      this.#enter(1, timeoutMs);
+      this.#sleep(timeoutMs);
     }
+    this.#turnsWithoutKernel = 0;
     ring.forEachCompletion(this.#onCompletion);
   }
 
@@ -129,19 +153,30 @@ class IoUringEngine extends BaseEngine {
     // The ring knows operations only, and there are none.
   }
 
+  #sleep(timeoutMs: number): void {
+    const ring = this.#ring;
+    if (!ring.saysWork) return this.#enter(1, timeoutMs);
+    if (ring.unsubmitted > 0) {
+      this.#enter(0, 0);
+      if (ring.ready > 0) return;
+    }
+    if (this.#spin.spin(this.#hasWork)) return this.#enter(0, 0);
+    this.#enter(1, timeoutMs);
+    this.#spin.slept();
+  }
+
   protected release(): void {
     this.#ring.close();
+    this.#iovec.free();
   }
 
   /** See CACHED_WRITE_MAX. Whatever is out of the ordinary is left to the ring. */
   #writtenAtOnce(descriptor: Descriptor, slot: number): boolean {
     const ops = this.ops;
     const length = ops.length[slot]!;
-    if (ops.kind[slot] !== KIND.WRITE || ops.flags[slot] !== 0 || length > CACHED_WRITE_MAX) {
-      return false;
-    }
-    descriptor.direct ??= isDirect(descriptor.fd);
-    if (descriptor.direct) return false;
+    if (ops.flags[slot] !== 0 || length > CACHED_WRITE_MAX) return false;
+    descriptor.cached ??= isCached(descriptor.fd);
+    if (!descriptor.cached) return false;
     const written = negErrno(
       libc.pwrite64(descriptor.fd, ops.address[slot]!, length, ops.position[slot]!),
     );
@@ -151,6 +186,43 @@ class IoUringEngine extends BaseEngine {
     }
     if (written > 0) ops.done[slot] = written;
     return false;
+  }
+
+  /** See CACHED_READ_MAX. What would have to wait for the disk is left to the ring. */
+  #readAtOnce(descriptor: Descriptor, slot: number): boolean {
+    const ops = this.ops;
+    const length = ops.length[slot]!;
+    if (length > CACHED_READ_MAX) return false;
+    descriptor.cached ??= isCached(descriptor.fd);
+    if (!descriptor.cached) return false;
+    const address = ops.address[slot]!;
+    const words = this.#iovec.view;
+    words.setUint32(0, address % TWO_32, true);
+    words.setUint32(4, address / TWO_32, true);
+    words.setUint32(8, length, true);
+    const { address: iovec } = this.#iovec;
+    const position = ops.position[slot]!;
+    const count = negErrno(libc.preadv2(descriptor.fd, iovec, 1, position, RWF_NOWAIT));
+    if (count === length) {
+      this.finish(slot, count);
+      return true;
+    }
+    if (count > 0) ops.done[slot] = count;
+    return false;
+  }
+
+  /** Sends what the socket takes now. False: nothing. */
+  #sentAtOnce(descriptor: Descriptor, pieces: number): boolean {
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    const { fd } = descriptor;
+    const sent = negErrno(
+      pieces === 1
+        ? libc.send(fd, descriptor.firstPieceAddress, descriptor.firstPieceLength, flags)
+        : libc.sendmsg(fd, descriptor.messageAddress, flags),
+    );
+    if (sent <= 0) return false;
+    this.settleSends(descriptor, sent);
+    return true;
   }
 
   #enter(minComplete: number, timeoutMs: number): void {

@@ -53,6 +53,7 @@ const SYMBOLS = {
   open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
   poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
   pread64: { parameters: ["i32", "usize", "usize", "i64"], result: "i32" },
+  preadv2: { parameters: ["i32", "usize", "i32", "i64", "i32"], result: "i32" },
   pwrite64: { parameters: ["i32", "usize", "usize", "i64"], result: "i32" },
   pwritev2: { parameters: ["i32", "usize", "i32", "i64", "i32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },

@@ -91,18 +91,25 @@ export interface PlaneOptions {
   readonly directory: string;
   readonly size: number;
   readonly io: "direct" | "buffered";
-  readonly engine: EngineName | undefined;
+  readonly transport: "unix" | "tcp";
+  readonly engine?: EngineName;
   readonly nodes: readonly string[];
 }
 
 /** The volume that is measured. */
-export function benchVolume({ directory, size, io, nodes }: PlaneOptions): VolumeConfig {
+export function benchVolume(options: PlaneOptions): VolumeConfig {
+  const { directory, size, io, nodes, transport } = options;
   const path = `${directory}/bascule.sock`;
+  const port = transport === "tcp" ? freePort() : 0;
   return {
     name: "bench",
     size,
     protocol: "C",
-    export: { address: `unix:${path}`, path },
+    export: port === 0 ? { address: `unix:${path}`, path } : {
+      address: `tcp://127.0.0.1:${port}`,
+      path: "",
+      tcp: { host: "127.0.0.1", port, tls: null, allow: [] },
+    },
     afterPowerLoss: "wait",
     soleBoot: false,
     io,
@@ -136,8 +143,8 @@ export function planeStarter(
 }
 
 /** Where clients find it. */
-export function exportUri({ name, export: { path } }: VolumeConfig): string {
-  return `nbd+unix:///${name}?socket=${path}`;
+export function exportUri({ name, export: { path, tcp } }: VolumeConfig): string {
+  return tcp ? `nbd://${tcp.host}:${tcp.port}/${name}` : `nbd+unix:///${name}?socket=${path}`;
 }
 
 /** Starts one data plane for each node; the first is Primary of all. */

@@ -1,14 +1,14 @@
 /** Who is measured against whom. */
 import type { EngineName } from "../../src/os/engine.ts";
 import { startPlanes } from "./bascule.ts";
-import { output, Server } from "./processes.ts";
+import { Daemon, freePort, output, Server } from "./processes.ts";
 
 /** A contender that serves. */
 export interface Running {
   readonly uri: string;
   /** How it serves, for the table. */
   readonly detail: string;
-  readonly servers: readonly Server[];
+  readonly servers: readonly (Server | Daemon)[];
   /** Ends its processes. */
   stop(): Promise<void>;
 }
@@ -18,16 +18,19 @@ export interface Contender {
   readonly name: string;
   /** Programs that it needs. */
   readonly needs: readonly string[];
+  /** Whether ours is compared with it; default true. */
+  readonly rival?: boolean;
   /** Says its version. */
   version(): Promise<string>;
   /** Serves files that it makes in this directory. */
   start(directory: string, size: number): Promise<Running>;
 }
 
-/** Settings of a run that concern contenders. */
+/** What contenders are to do alike. */
 export interface ContenderSettings {
   readonly io: "direct" | "buffered";
-  readonly engine: EngineName | undefined;
+  readonly transport: "unix" | "tcp";
+  readonly engine?: EngineName;
 }
 
 function firstLine(text: string): string {
@@ -40,13 +43,54 @@ function emptyFile(path: string, size: number): void {
   file.close();
 }
 
-function bascule(name: string, nodes: readonly string[], settings: ContenderSettings): Contender {
+/** Our data planes, one for each node. */
+export function bascule(
+  name: string,
+  nodes: readonly string[],
+  settings: ContenderSettings,
+  rival = true,
+): Contender {
   return {
     name,
     needs: [],
+    rival,
     version: () => Promise.resolve(`Deno ${Deno.version.deno}`),
-    start: (directory, size) => startPlanes({ ...settings, directory, size, nodes }),
+    start: (directory, size) => {
+      const own = `${directory}/${crypto.randomUUID().slice(0, 8)}`;
+      Deno.mkdirSync(own);
+      return startPlanes({ ...settings, directory: own, size, nodes });
+    },
   };
+}
+
+/** Where a server is to listen: a socket in the directory, or a free port of loopback. */
+interface Place {
+  readonly path: string;
+  readonly port: number;
+  readonly uri: string;
+}
+
+function placeFor(settings: ContenderSettings, directory: string, name: string): Place {
+  const path = `${directory}/${name}.sock`;
+  if (settings.transport === "unix") {
+    return { path, port: 0, uri: `nbd+unix:///bench?socket=${path}` };
+  }
+  const port = freePort();
+  return { path, port, uri: `nbd://127.0.0.1:${port}/bench` };
+}
+
+async function serving(
+  server: Server | Daemon,
+  { path, port, uri }: Place,
+  detail: string,
+): Promise<Running> {
+  try {
+    await server.listening(port === 0 ? { path } : { port });
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return { uri, detail, servers: [server], stop: () => server.stop() };
 }
 
 function qemuCache(settings: ContenderSettings): string[] {
@@ -55,89 +99,114 @@ function qemuCache(settings: ContenderSettings): string[] {
     : ["--cache=writeback", "--aio=io_uring"];
 }
 
-function qemuNbd(settings: ContenderSettings): Contender {
+/** QEMU's server. */
+export function qemuNbd(settings: ContenderSettings): Contender {
   return {
     name: "qemu-nbd",
     needs: ["qemu-nbd"],
     version: async () => firstLine(await output("qemu-nbd", ["--version"])),
-    async start(directory, size) {
-      const [image, path] = [`${directory}/qemu.img`, `${directory}/qemu.sock`];
+    start(directory, size) {
+      const image = `${directory}/qemu.img`;
       emptyFile(image, size);
+      const place = placeFor(settings, directory, "qemu");
+      const listen = place.port === 0
+        ? ["-k", place.path]
+        : ["-b", "127.0.0.1", "-p", `${place.port}`];
       const cache = qemuCache(settings);
-      const args = ["-t", "-f", "raw", "-k", path, "-x", "bench", "-e", "8", ...cache, image];
-      const server = new Server("qemu-nbd", args);
-      await listening(server, { path });
-      return {
-        uri: `nbd+unix:///bench?socket=${path}`,
-        detail: cache.join(" "),
-        servers: [server],
-        stop: () => server.stop(),
-      };
+      const args = ["-t", "-f", "raw", ...listen, "-x", "bench", "-e", "8", ...cache, image];
+      return serving(new Server("qemu-nbd", args), place, cache.join(" "));
     },
   };
 }
 
-function nbdkit(settings: ContenderSettings): Contender {
+/** nbdkit with its file plugin. */
+export function nbdkit(settings: ContenderSettings): Contender {
   return {
     name: "nbdkit file",
     needs: ["nbdkit"],
     version: async () => firstLine(await output("nbdkit", ["--version"])),
-    async start(directory, size) {
-      const [image, path] = [`${directory}/nbdkit.img`, `${directory}/nbdkit.sock`];
+    start(directory, size) {
+      const image = `${directory}/nbdkit.img`;
       emptyFile(image, size);
-      const server = new Server("nbdkit", ["-f", "-U", path, "-e", "bench", "file", image]);
-      await listening(server, { path });
-      return {
-        uri: `nbd+unix:///bench?socket=${path}`,
-        detail: settings.io === "direct" ? "page cache (has no direct I/O)" : "page cache",
-        servers: [server],
-        stop: () => server.stop(),
-      };
+      const place = placeFor(settings, directory, "nbdkit");
+      const listen = place.port === 0
+        ? ["-U", place.path]
+        : ["-i", "127.0.0.1", "-p", `${place.port}`];
+      // It has no direct I/O; this is how it keeps the page cache clean.
+      const cache = settings.io === "direct" ? ["cache=none"] : [];
+      const args = ["-f", ...listen, "-e", "bench", "file", image, ...cache];
+      const detail = settings.io === "direct" ? "cache=none (has no direct I/O)" : "page cache";
+      return serving(new Server("nbdkit", args), place, detail);
     },
   };
 }
 
-/** Two files, each behind a qemu-nbd; a third one writes to both and waits for both. */
-function qemuQuorum(settings: ContenderSettings): Contender {
+/** The reference server of the NBD project. */
+export function nbdServer(settings: ContenderSettings): Contender {
   return {
-    name: "qemu-nbd, quorum of 2",
-    needs: ["qemu-nbd"],
+    name: "nbd-server",
+    needs: ["nbd-server"],
+    version: async () => {
+      // It knows no option for this and says its version on top of its usage.
+      const { stdout, stderr } = await new Deno.Command("nbd-server", { args: ["-V"] }).output();
+      const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+      return /version [\w.-]+/.exec(text)?.[0] ?? firstLine(text);
+    },
+    async start(directory, size) {
+      const image = `${directory}/nbd-server.img`;
+      emptyFile(image, size);
+      const place = placeFor(settings, directory, "nbd-server");
+      const port = place.port === 0 ? freePort() : place.port;
+      const socket = place.port === 0 ? `unixsock = ${place.path}\n` : "";
+      const [file, pidFile] = [`${directory}/nbd-server.conf`, `${directory}/nbd-server.pid`];
+      Deno.writeTextFileSync(
+        file,
+        `[generic]\nlistenaddr = 127.0.0.1\nport = ${port}\n${socket}` +
+          `[bench]\nexportname = ${image}\n`,
+      );
+      // It always goes to the background, and serves each client in a process of its own.
+      await output("nbd-server", ["-C", file, "-p", pidFile]);
+      return serving(await Daemon.of(pidFile), place, "page cache");
+    },
+  };
+}
+
+/** Two files, each behind a server of its own; a qemu-nbd writes to both and waits for both. */
+export function qemuQuorum(kind: "qemu-nbd" | "nbdkit", settings: ContenderSettings): Contender {
+  return {
+    name: `quorum of two ${kind}`,
+    needs: ["qemu-nbd", kind],
     version: async () => firstLine(await output("qemu-nbd", ["--version"])),
     async start(directory, size) {
       const servers: Server[] = [];
       const stop = async () => {
         for (const server of servers.toReversed()) await server.stop();
       };
-      const start = async (path: string, args: readonly string[]) => {
-        const server = new Server("qemu-nbd", [
-          "-t",
-          "-k",
-          path,
-          "-x",
-          "bench",
-          "-e",
-          "8",
-          ...args,
-        ]);
+      const start = async (command: string, path: string, args: readonly string[]) => {
+        const server = new Server(command, args);
         servers.push(server);
         await server.listening({ path });
       };
+      const asQemu = ["-t", "-x", "bench", "-e", "8"];
       try {
         // Over TCP its requests stall for 40 ms at a time; unix sockets show what it can do.
-        const paths = [`${directory}/copy-0.sock`, `${directory}/copy-1.sock`];
+        const paths = [0, 1].map((copy) => `${directory}/${kind}-copy-${copy}.sock`);
         for (const path of paths) {
           const image = path.replace(".sock", ".img");
           emptyFile(image, size);
-          await start(path, ["-f", "raw", ...qemuCache(settings), image]);
+          const args = kind === "nbdkit"
+            ? ["-f", "-U", path, "-e", "bench", "file", image]
+            : [...asQemu, "-k", path, "-f", "raw", ...qemuCache(settings), image];
+          await start(kind, path, args);
         }
-        const path = `${directory}/quorum.sock`;
+        const path = `${directory}/${kind}-quorum.sock`;
         const children = paths.map((path, index) => {
           const child = `children.${index}`;
           return `${child}.driver=raw,${child}.file.driver=nbd,${child}.file.export=bench,` +
             `${child}.file.server.type=unix,${child}.file.server.path=${path}`;
         });
         const image = `driver=quorum,vote-threshold=2,read-pattern=fifo,${children.join(",")}`;
-        await start(path, ["--image-opts", image]);
+        await start("qemu-nbd", path, [...asQemu, "-k", path, "--image-opts", image]);
         return {
           uri: `nbd+unix:///bench?socket=${path}`,
           detail: "copies over unix sockets, reads from the first, no log and no resync",
@@ -150,23 +219,4 @@ function qemuQuorum(settings: ContenderSettings): Contender {
       }
     },
   };
-}
-
-async function listening(server: Server, address: { path: string }): Promise<void> {
-  try {
-    await server.listening(address);
-  } catch (error) {
-    await server.stop();
-    throw error;
-  }
-}
-
-/** Servers of one file. */
-export function localContenders(settings: ContenderSettings): Contender[] {
-  return [bascule("bascule", ["a"], settings), qemuNbd(settings), nbdkit(settings)];
-}
-
-/** Servers that keep two copies, and answer when both have a write. */
-export function replicatedContenders(settings: ContenderSettings): Contender[] {
-  return [bascule("bascule, protocol C", ["a", "b"], settings), qemuQuorum(settings)];
 }

@@ -13,24 +13,34 @@ export interface Workload {
 export interface Measurement {
   readonly iops: number;
   readonly mibPerSecond: number;
-  /** 99th percentile of the completion latency, microseconds. */
+  /** Percentiles of the completion latency, microseconds. */
+  readonly p50: number;
   readonly p99: number;
 }
 
-/** In the order of the table. */
-export const WORKLOADS: readonly Workload[] = [
-  { name: "4k random read, depth 1", rw: "randread", block: "4k", depth: 1 },
-  { name: "4k random read, depth 16", rw: "randread", block: "4k", depth: 16 },
-  { name: "4k random write, depth 1", rw: "randwrite", block: "4k", depth: 1 },
-  { name: "4k random write, depth 16", rw: "randwrite", block: "4k", depth: 16 },
-  { name: "128k sequential read, depth 8", rw: "read", block: "128k", depth: 8 },
-  { name: "128k sequential write, depth 8", rw: "write", block: "128k", depth: 8 },
-];
+const KINDS = [
+  { name: "4k random read", rw: "randread", block: "4k" },
+  { name: "4k random write", rw: "randwrite", block: "4k" },
+  { name: "128k sequential read", rw: "read", block: "128k" },
+  { name: "128k sequential write", rw: "write", block: "128k" },
+] as const;
+
+/** Every kind of workload at each of these depths, in the order of the table. */
+export function workloads(depths: readonly number[]): Workload[] {
+  return KINDS.flatMap((kind) =>
+    depths.map((depth) => ({ ...kind, depth, name: `${kind.name}, depth ${depth}` }))
+  );
+}
 
 interface FioDirection {
   readonly iops: number;
   readonly bw_bytes: number;
   readonly clat_ns: { readonly percentile?: Readonly<Record<string, number>> };
+}
+
+/** Size of an export as libnbd, which fio uses, is told it, bytes. */
+export async function sizeSeen(uri: string): Promise<number> {
+  return Number(await output("nbdinfo", ["--size", uri]));
 }
 
 /** Writes the whole export once, so that no contender reads holes. */
@@ -70,9 +80,11 @@ export async function measure(
   const [job] = jobs;
   if (job === undefined || job.error !== 0) throw new Error(`fio failed on ${uri}: ${said}`);
   const direction = workload.rw.includes("read") ? job.read : job.write;
+  const percentile = (rank: string) => (direction.clat_ns.percentile?.[rank] ?? 0) / 1000;
   return {
     iops: direction.iops,
     mibPerSecond: direction.bw_bytes / (1 << 20),
-    p99: (direction.clat_ns.percentile?.["99.000000"] ?? 0) / 1000,
+    p50: percentile("50.000000"),
+    p99: percentile("99.000000"),
   };
 }

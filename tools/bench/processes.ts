@@ -26,28 +26,15 @@ export class Server {
 
   /** CPU time so far, user and system, in seconds. */
   cpuSeconds(): number {
-    const text = Deno.readTextFileSync(`/proc/${this.child.pid}/stat`);
-    // The name in parentheses may hold blanks; utime and stime are fields 14 and 15.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / KERNEL_TICKS;
+    const { own } = cpuSecondsOf(this.child.pid);
+    return own;
   }
 
   /** Waits until the unix socket or TCP port takes connections. */
-  async listening(address: { path: string } | { port: number }): Promise<void> {
-    const deadline = performance.now() + PATIENCE;
-    for (;;) {
+  async listening(address: Address): Promise<void> {
+    await answers(address, async () => {
       if (this.#ended) throw new Error(`${this.name} ended: ${await this.#said}`);
-      try {
-        const conn = "path" in address
-          ? await Deno.connect({ transport: "unix", path: address.path })
-          : await Deno.connect({ hostname: "127.0.0.1", port: address.port });
-        conn.close();
-        return;
-      } catch (error) {
-        if (performance.now() > deadline) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    }
+    });
   }
 
   /** Ends it: by itself once its standard input ends, else by signals. */
@@ -64,6 +51,80 @@ export class Server {
   #signal(signal: Deno.Signal): void {
     if (!this.#ended) this.child.kill(signal);
   }
+}
+
+/** A server that went to the background by itself. */
+export class Daemon {
+  readonly #pid: number;
+
+  private constructor(pid: number) {
+    this.#pid = pid;
+  }
+
+  /** The one that writes its process id to this file. */
+  static async of(pidFile: string): Promise<Daemon> {
+    for (let tries = 0;; tries++) {
+      try {
+        const pid = Number(Deno.readTextFileSync(pidFile));
+        if (pid > 0) return new Daemon(pid);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+      if (tries > 100) throw new Error(`${pidFile} was not written`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** CPU time so far, that of clients that have left included, in seconds. */
+  cpuSeconds(): number {
+    const { own, children } = cpuSecondsOf(this.#pid);
+    return own + children;
+  }
+
+  /** Waits until the unix socket or TCP port takes connections. */
+  async listening(address: Address): Promise<void> {
+    await answers(address, () => Promise.resolve());
+  }
+
+  /** Ends it. */
+  stop(): Promise<void> {
+    try {
+      Deno.kill(this.#pid, "SIGTERM");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    return Promise.resolve();
+  }
+}
+
+type Address = { readonly path: string } | { readonly port: number };
+
+async function answers(address: Address, check: () => Promise<void>): Promise<void> {
+  const deadline = performance.now() + PATIENCE;
+  for (;;) {
+    await check();
+    try {
+      const conn = "path" in address
+        ? await Deno.connect({ transport: "unix", path: address.path })
+        : await Deno.connect({ hostname: "127.0.0.1", port: address.port });
+      conn.close();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+/** User and system time of a process, and of its children that have ended. */
+function cpuSecondsOf(pid: number): { own: number; children: number } {
+  const text = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  // The name in parentheses may hold blanks; utime, stime, cutime and cstime are fields 14 to 17.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ").map(Number);
+  return {
+    own: (fields[11]! + fields[12]!) / KERNEL_TICKS,
+    children: (fields[13]! + fields[14]!) / KERNEL_TICKS,
+  };
 }
 
 /** Runs a program to its end; throws with what it said if it fails. */

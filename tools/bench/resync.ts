@@ -90,6 +90,7 @@ class Pair {
 
   static async start(directory: string, size: number): Promise<Pair> {
     const volume = benchVolume({
+      transport: "unix",
       directory,
       size,
       io: "buffered",
