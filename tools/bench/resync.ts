@@ -94,7 +94,6 @@ class Pair {
       directory,
       size,
       io: "buffered",
-      engine: undefined,
       nodes: NODES,
     });
     const start = planeStarter(volume, undefined);
