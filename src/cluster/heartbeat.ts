@@ -35,6 +35,7 @@ export function sendHeartbeat(state: ClusterState): void {
     known: knownVersions(state),
     configHash: state.config.hash,
     ...(state.file === null ? {} : { fileHash: state.file.config.hash }),
+    deadtime: state.timing.deadtime,
     voterId: state.acceptor.voterId,
     lacks: lackedRegisters(state),
     speaks: state.speaks,

@@ -52,6 +52,8 @@ export interface Peer {
   /** Newest heartbeat of the confirmed run. */
   heartbeat: Heartbeat | null;
   heartbeatSeq: number;
+  /** The run has another deadtime: nothing that it says is taken. */
+  otherDeadtime: boolean;
   /** The version of the protocol that was refused last; each is said once. */
   refusedProtocol?: number;
 }
@@ -69,6 +71,8 @@ export interface FrameCounters {
   unconfirmed: number;
   /** In a version of the protocol that this program does not speak. */
   otherProtocol: number;
+  /** Of a run with another deadtime. */
+  otherDeadtime: number;
 }
 
 /** All peers and the counters of dropped frames. */
@@ -97,6 +101,7 @@ export function createMembership(
       unknownNode: 0,
       unconfirmed: 0,
       otherProtocol: 0,
+      otherDeadtime: 0,
     },
   };
 }
@@ -117,6 +122,7 @@ function createPeer(node: string, links: number, now: number): Peer {
     links: createLinks(links),
     heartbeat: null,
     heartbeatSeq: 0,
+    otherDeadtime: false,
   };
 }
 
@@ -165,6 +171,10 @@ export function receiveFrame(state: ClusterState, link: number, frame: Frame): P
     return null;
   }
   if (frame.incarnation > peer.incarnation) beginRun(state, peer, frame.incarnation);
+  if (hasOtherDeadtime(state, peer, frame)) {
+    counters.otherDeadtime++;
+    return null;
+  }
   if (!isFresh(state, peer, link, frame.seq)) return null;
   const newest = frame.seq > peer.highest;
   if (newest) peer.highest = frame.seq;
@@ -189,6 +199,22 @@ export function receiveFrame(state: ClusterState, link: number, frame: Frame): P
     peer.heartbeatSeq = frame.seq;
   }
   return peer;
+}
+
+/** A run never changes its deadtime, so the first heartbeat tells about all its frames. */
+function hasOtherDeadtime(state: ClusterState, peer: Peer, { body }: Frame): boolean {
+  const { deadtime } = state.timing;
+  if (body.type !== "HEARTBEAT" || body.deadtime === deadtime || peer.otherDeadtime) {
+    return peer.otherDeadtime;
+  }
+  peer.otherDeadtime = true;
+  const text =
+    `${peer.node} runs with a deadtime of ${body.deadtime} ms, this node of ${deadtime} ms: ` +
+    `leases of two lengths would allow two owners, its frames are refused; give both the same file`;
+  note(state, "error", "other-deadtime", text, { deadtime: body.deadtime, own: deadtime }, {
+    node: peer.node,
+  });
+  return true;
 }
 
 function sayOtherProtocol(state: ClusterState, peer: Peer, protocol: number): void {
@@ -235,6 +261,7 @@ function beginRun(
   }
   peer.formerHeard = peer.confirmed ? peer.lastHeard : peer.formerHeard;
   peer.incarnation = incarnation;
+  peer.otherDeadtime = false;
   peer.confirmed = false;
   peer.highest = 0;
   peer.seen.fill(0);

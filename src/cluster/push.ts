@@ -66,6 +66,8 @@ export function nextVoters(
   record: ClusterRecord,
 ): { readonly voters: readonly Voter[]; readonly text: string } | null {
   if (record.config !== state.pushed.hash || !leads(state, record)) return null;
+  // Two voters, or one that decides alone, stay as they are.
+  if (state.pushed.cluster.quorum !== "majority" || record.solo !== undefined) return null;
   const wanted = state.pushed.nodes.map(({ name }) => name);
   const extra = record.voters.find(({ node }) => !wanted.includes(node));
   const absent = wanted.filter((name) => !record.voters.some(({ node }) => node === name));

@@ -150,6 +150,8 @@ export interface Heartbeat {
   readonly configHash: string;
   /** Of the configuration that the file holds, where that is another and good one. */
   readonly fileHash?: string;
+  /** Milliseconds: leases of two lengths in one cluster would allow two owners. */
+  readonly deadtime: number;
   readonly voterId: string;
   /** Registers with a record of which this voter holds nothing: it makes no quorum there yet. */
   readonly lacks: number;

@@ -22,6 +22,9 @@ type Way = "live" | "restart" | { readonly refused: string };
 
 const WHOLE = "stop every agent, copy the file to every node, start them again";
 
+const PAIR = "give the new machine the old one's name, it is then admitted by itself, or " +
+  "stop both agents, copy the file, start them again";
+
 /** Keys of `[cluster]` that a running agent takes over; all others need more. */
 const CLUSTER: Readonly<Record<string, Way>> = {
   pingInterval: "live",
@@ -73,7 +76,11 @@ function nodesDiffer(
   self: string,
   add: (way: Way, text: string) => void,
 ): void {
+  const isPair = running.cluster.quorum !== "majority";
   named("nodes", running.nodes, next.nodes, (name, part, text) => {
+    if (part === "" && isPair) {
+      return add({ refused: `a pair does not change while it runs; ${PAIR}` }, text);
+    }
     add(part === "" || (part === "links" && name !== self) ? "live" : "restart", text);
   });
   const order = (config: Config) => config.nodes.map(({ name }) => name).join(", ");

@@ -126,6 +126,7 @@ const heartbeat = shapeOf<Heartbeat>()(object({
   known: map(registerName, object({ version: count, ballot }, "drop")),
   configHash: id,
   fileHash: optional(id),
+  deadtime: count,
   voterId: id,
   lacks: count,
   speaks: object({ least: count, newest: count }, "drop"),

@@ -16,6 +16,8 @@ export const DEADTIME = 1000;
 export interface Shape {
   /** Default "hash". */
   readonly hash?: string;
+  /** Default {@linkcode DEADTIME}; what follows from it does not change. */
+  readonly deadtime?: number;
   readonly nodes?: readonly string[];
   /** Names among `nodes`; no candidates. */
   readonly witnesses?: readonly string[];
@@ -102,7 +104,7 @@ export function makeConfig(shape: Shape = {}): Config {
       keyFile: "/dev/null",
       keepalive: KEEPALIVE,
       warntime: DEADTIME / 2,
-      deadtime: DEADTIME,
+      deadtime: shape.deadtime ?? DEADTIME,
       initdead: 10 * DEADTIME,
       shrinkAfter: 10 * DEADTIME,
       pingInterval: 1000,

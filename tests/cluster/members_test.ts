@@ -128,6 +128,7 @@ class Owner {
           phase: "running",
           replicas: node === "b" ? { data: { ...this.own, replicaId: "replica-b" } } : {},
           failed: {},
+          deadtime: DEADTIME,
           lacks: 0,
           speaks: { least: 1, newest: 1 },
           reach: {},

@@ -274,3 +274,20 @@ Deno.test("the version is not raised while a node is silent, and an unreadable o
   assert.equal(said.length, 1);
   assert.match(said[0]!.text, /w writes version 3 .* upgrade a/);
 });
+
+Deno.test("an agent that was started with another deadtime is not heard, and all say why", () => {
+  const world = settled();
+  world.crash("b");
+  world.node("b").file = makeConfig({ hash: "long", deadtime: 3 * DEADTIME });
+  world.start("b");
+  world.run(5 * DEADTIME);
+  assert.equal(world.owner(), "a");
+  assert.equal(world.view("b").quorum.have, false);
+  const said = world.node("a").notes.filter(({ rule }) => rule === "other-deadtime");
+  assert.deepEqual(said.map(({ node }) => node), ["b"]);
+  assert.match(said[0]!.text, /3000 ms, this node of 1000 ms: .*give both the same file/);
+  world.crash("b");
+  world.node("b").file = world.config;
+  world.start("b");
+  world.until("b is back", () => world.view("a").nodes[1]?.state === "online", 3 * DEADTIME);
+});

@@ -157,6 +157,7 @@ function heartbeat(
     phase: "running",
     replicas: {},
     failed: {},
+    deadtime: DEADTIME,
     lacks: 0,
     speaks: { least: 1, newest: 1 },
     reach: {},

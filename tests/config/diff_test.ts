@@ -68,3 +68,17 @@ Deno.test("what would let two owners be, or misunderstand each other, is refused
   assert.match(refused[1]!, /cluster\.deadtime was 1000, becomes 3000: leases of two lengths/);
   assert.match(refused[2]!, /volumes\.data\.size .*does not change by a push/);
 });
+
+Deno.test("a pair's nodes do not change while it runs", () => {
+  const pair = edited(
+    ['quorum = "majority"', 'quorum = "survivor"'],
+    ['[nodes.w]\nwitness = true\nlinks = ["udp://192.0.2.9:6940"]\n', ""],
+  );
+  const renamed = pair.replaceAll("[nodes.b]", "[nodes.c]").replaceAll("\nb = {", "\nc = {");
+  const { refused } = diffConfigs(configOf(pair), configOf(renamed), "a");
+  assert.equal(refused.length, 2);
+  assert.match(
+    refused[0]!,
+    /nodes\.b is taken out: a pair .*give the new machine the old one's name/,
+  );
+});

@@ -90,6 +90,7 @@ export const heartbeats: fc.Arbitrary<Heartbeat> = fc.record({
     )
   ),
   configHash: id,
+  deadtime: count,
   voterId: id,
   lacks: count,
   speaks: fc.record({ least: count, newest: count }),

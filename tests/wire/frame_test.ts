@@ -29,6 +29,7 @@ const HEARTBEAT: Heartbeat = {
       blank: "no",
     },
   },
+  deadtime: 1000,
   lacks: 0,
   speaks: { least: 1, newest: 1 },
   failed: { mail: { reason: "process:mail failed 3 times", count: 1 } },
