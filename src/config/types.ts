@@ -198,7 +198,15 @@ export interface ReplicaConfig {
   readonly disk: string;
   /** `internal`: after the data on the same disk; otherwise the path of a file or device. */
   readonly metaDisk: string;
-  /** Replication address. */
+  /** Replication address, the most wanted one. */
+  readonly host: string;
+  readonly port: number;
+  /** Further ones, in order of preference, where there are any. */
+  readonly more?: readonly ReplicationAddress[];
+}
+
+/** Where a replica's data plane listens for its peer. */
+export interface ReplicationAddress {
   readonly host: string;
   readonly port: number;
 }

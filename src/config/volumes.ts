@@ -11,11 +11,14 @@ import type { NodeSet } from "./nodes.ts";
 import type { Place, Problems } from "./problem.ts";
 import {
   absolutePath,
+  array,
   boolean,
   choice,
   duration,
   fail,
+  type Field,
   integer,
+  placed,
   type Reader,
   readTable,
   size,
@@ -200,11 +203,12 @@ function readReplica(node: string, reader: TableReader, context: VolumeContext) 
     if (field === undefined || field.value === "internal") continue;
     claims.claim(`disk ${field.value} of ${node}`, field.at, problems);
   }
-  const address = reader.required("address", endpoint, `"192.0.2.1:6941"`);
-  if (address !== undefined) {
-    claims.claim(`address ${address.value.text}`, address.at, problems);
-    claims.note(`host ${address.value.ip.text}`, address.at);
+  const addresses = reader.required("address", endpoints, `"192.0.2.1:6941"`)?.value ?? [];
+  for (const { value, at } of addresses) {
+    claims.claim(`address ${value.text}`, at, problems);
+    claims.note(`host ${value.ip.text}`, at);
   }
+  const [address, ...more] = addresses;
   if (!disk || !address) return undefined;
   const config: ReplicaConfig = {
     node,
@@ -212,9 +216,19 @@ function readReplica(node: string, reader: TableReader, context: VolumeContext) 
     metaDisk: metaDisk?.value ?? "internal",
     host: address.value.ip.text,
     port: address.value.port,
+    ...(more.length === 0
+      ? {}
+      : { more: more.map(({ value }) => ({ host: value.ip.text, port: value.port })) }),
   };
   return { config, endpoint: address.value, at: address.at };
 }
+
+/** One replication address, or several in order of preference. */
+const endpoints: Reader<readonly Field<Endpoint>[]> = (value, problems) => {
+  if (value.kind === "array") return array(placed(endpoint), 1, "addresses")(value, problems);
+  const one = placed(endpoint)(value, problems);
+  return one === undefined ? undefined : [one];
+};
 
 const metaDiskPath: Reader<string> = (value, problems) =>
   value.kind === "string" && value.value === "internal"

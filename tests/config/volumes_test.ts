@@ -114,6 +114,18 @@ bad("one replication address twice", [["192.0.2.1:6942", "192.0.2.1:6941"]], [
   "25:36: volumes.logs.replicas.a.address: address 192.0.2.1:6941 is already used by volumes.data.replicas.a.address (line 19); each needs its own",
 ]);
 
+bad(
+  "one replication address twice in a list",
+  [['"192.0.2.1:6942"', '["192.0.2.1:6942", "192.0.2.2:6941"]']],
+  [
+    "25:55: volumes.logs.replicas.a.address[1]: address 192.0.2.2:6941 is already used by volumes.data.replicas.b.address (line 20); each needs its own",
+  ],
+);
+
+bad("an empty list of replication addresses", [['"192.0.2.1:6942"', "[]"]], [
+  "25:36: volumes.logs.replicas.a.address: the array is empty; name at least 1 of the addresses",
+]);
+
 bad("replication on a link's address", [["192.0.2.1:6942", "192.0.2.1:6940"]], [
   "25:36: volumes.logs.replicas.a.address: address 192.0.2.1:6940 is already used by nodes.a.links[0] (line 9); each needs its own",
 ]);

@@ -34,7 +34,7 @@ export interface ReplicaOptions {
   readonly io?: "direct" | "buffered";
   readonly protocol?: ReplicationProtocol;
   readonly port?: number;
-  readonly peers?: readonly { node: string; port: number }[];
+  readonly peers?: readonly { node: string; port: number; more?: readonly number[] }[];
   readonly engine?: EngineName;
   readonly moduleUrl?: string;
   readonly timeout?: number;
@@ -90,11 +90,12 @@ export class Replica {
       afterSplitBrain: "disconnect",
       replicas: [
         { node: this.node, disk: this.disk, metaDisk: "internal", ...at(options.port ?? 0) },
-        ...(options.peers ?? []).map(({ node, port }) => ({
+        ...(options.peers ?? []).map(({ node, port, more }) => ({
           node,
           disk: "/nowhere",
           metaDisk: "internal",
           ...at(port),
+          ...(more === undefined ? {} : { more: more.map(at) }),
         })),
       ],
     };

@@ -16,6 +16,8 @@ export interface PairOptions {
   readonly export?: ExportConfig;
   /** Reach b at this port in place of its own. */
   readonly through?: number;
+  /** Further ports at which a may reach b, in order of preference. */
+  readonly throughMore?: readonly number[];
   /** Where b listens; default: any free port. */
   readonly portB?: number;
   /** Disk of a, formatted by `formatReplica`, in place of a file of its own. */
@@ -82,7 +84,9 @@ export class Pair {
 
   startA(keepDisk: boolean): void {
     const port = this.#options.through ?? this.ports.b;
-    this.a = this.#start("a", this.ports.a, { node: "b", port }, keepDisk);
+    const { throughMore: more } = this.#options;
+    const peer = { node: "b", port, ...(more === undefined ? {} : { more }) };
+    this.a = this.#start("a", this.ports.a, peer, keepDisk);
   }
 
   startB(keepDisk: boolean): void {
@@ -152,7 +156,7 @@ export class Pair {
   #start(
     node: string,
     port: number,
-    peer: { node: string; port: number },
+    peer: { node: string; port: number; more?: readonly number[] },
     keepDisk: boolean,
   ): Replica {
     const { engine, protocol, size, timeout, io, freezeLimit, diskA } = this.#options;

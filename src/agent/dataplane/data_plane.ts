@@ -3,6 +3,7 @@ import type { Note } from "../../cluster/types.ts";
 import { NBD_STATE, type NbdExport } from "../../nbd/mod.ts";
 import { boottimeMs } from "../../os/clock.ts";
 import { createEngine, type Engine } from "../../os/engine.ts";
+import { closeQuietly } from "../../os/libc.ts";
 import { listenTcp } from "../../os/sockets.ts";
 import {
   type ControlMessage,
@@ -83,10 +84,14 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     this.stats = new IoStats(init.stats);
     this.stats.now = this.#now;
     this.#replica = openReplicaDisk(init, init.io);
-    let listener: number;
+    const listeners: number[] = [];
     try {
-      listener = listenTcp(init.listen.host, init.listen.port);
+      // The first address must be there; a further one may come later with its card.
+      for (const [index, { host, port }] of init.listen.entries()) {
+        listeners.push(listenTcp(host, port, { foreign: index > 0 }));
+      }
     } catch (error) {
+      for (const fd of listeners) closeQuietly(fd);
       this.#replica.close();
       throw error;
     }
@@ -105,7 +110,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
       volume: init.volume,
       keys: { active: init.activeKey, keys: init.keys },
       peers: init.peers,
-      listener,
+      listeners,
       timeout: init.timeout,
     }, this.#now);
     const { fastZero, fastZeroAllocated } = disk;

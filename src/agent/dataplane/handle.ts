@@ -17,7 +17,13 @@
  */
 import type { Note } from "../../cluster/types.ts";
 import type { ClusterKeys } from "../../config/key_file.ts";
-import { type Config, DEFAULT_CONNECTIONS, type VolumeConfig } from "../../config/types.ts";
+import {
+  type Config,
+  DEFAULT_CONNECTIONS,
+  type ReplicaConfig,
+  type ReplicationAddress,
+  type VolumeConfig,
+} from "../../config/types.ts";
 import { boottimeMs } from "../../os/clock.ts";
 import { closeQuietly } from "../../os/libc.ts";
 import type { EngineName } from "../../os/engine.ts";
@@ -192,6 +198,10 @@ export class VolumeWorker {
   }
 }
 
+function addressesOf({ host, port, more }: ReplicaConfig): readonly ReplicationAddress[] {
+  return [{ host, port }, ...more ?? []];
+}
+
 function workerInit(
   options: VolumeWorkerOptions,
   orders: number,
@@ -235,10 +245,10 @@ function workerInit(
       freezeLimit: volume.freezeLimit,
     },
     stats,
-    listen: { host: own.host, port: own.port },
+    listen: addressesOf(own),
     peers: volume.replicas
       .filter((replica) => replica.node !== node)
-      .map(({ node, host, port }) => ({ node, host, port })),
+      .map((replica) => ({ node: replica.node, addresses: addressesOf(replica) })),
     activeKey: keys.active,
     keys: keys.keys,
     bootId: options.bootId,

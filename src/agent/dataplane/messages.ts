@@ -11,6 +11,7 @@
 import type { Note } from "../../cluster/types.ts";
 import type {
   IpNetwork,
+  ReplicationAddress,
   ReplicationProtocol,
   ResyncSettings,
   SplitBrainPolicy,
@@ -23,8 +24,8 @@ import type { VolumeAsk, VolumeOrder, VolumeReport } from "../../volume/types.ts
 /** Where a peer's replica listens. `peer` arguments of the volume index the list of these. */
 export interface PeerAddress {
   readonly node: string;
-  readonly host: string;
-  readonly port: number;
+  /** In order of preference. */
+  readonly addresses: readonly ReplicationAddress[];
 }
 
 /** Everything a Worker needs to serve its volume; a structured clone of plain data. */
@@ -50,8 +51,8 @@ export interface WorkerInit {
   readonly export: ExportInit;
   /** Counters and latencies, as `io_stats.ts` lays them out. */
   readonly stats: SharedArrayBuffer;
-  /** Own replication address; port 0 takes a free one (the `ready` message tells which). */
-  readonly listen: { readonly host: string; readonly port: number };
+  /** Own replication addresses; port 0 takes a free one (the `ready` message tells which). */
+  readonly listen: readonly ReplicationAddress[];
   readonly peers: readonly PeerAddress[];
   readonly activeKey: number;
   readonly keys: ReadonlyMap<number, Uint8Array>;

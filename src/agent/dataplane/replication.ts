@@ -7,6 +7,7 @@ import type { ControlMessage, FrameKind } from "../../volume/types.ts";
 import type { LinkKeys, LinkNames } from "../../wire/link_auth.ts";
 import type { BufferPool } from "./buffers.ts";
 import type { PeerAddress } from "./messages.ts";
+import { PeerPaths } from "./peer_paths.ts";
 import type { Completion, Operations } from "./operations.ts";
 import { LINK_BYTES, ReplicaLink } from "./replica_link.ts";
 
@@ -14,6 +15,8 @@ import { LINK_BYTES, ReplicaLink } from "./replica_link.ts";
 const MAX_LINKS = 16;
 /** A connection and its challenge may take so long, milliseconds. */
 const CHALLENGE_PATIENCE = 5000;
+/** While another address is in use, the most wanted one is tried so often, milliseconds. */
+const PROBE_INTERVAL = 5000;
 
 /** What a volume is told about its links. Never called from within a call of the volume. */
 export interface ReplicationEvents {
@@ -48,8 +51,8 @@ export interface ReplicationSettings {
   readonly volume: string;
   readonly keys: LinkKeys;
   readonly peers: readonly PeerAddress[];
-  /** Bound and listening; it belongs to the links from here on. */
-  readonly listener: number;
+  /** Bound and listening; they belong to the links from here on. */
+  readonly listeners: readonly number[];
   /** Milliseconds without an acknowledgement from the peer's kernel. */
   readonly timeout: number;
 }
@@ -77,11 +80,17 @@ export interface ReplicationHost {
 
 /** A peer as seen from here. */
 interface Peer {
-  readonly address: PeerAddress;
+  readonly node: string;
+  readonly paths: PeerPaths;
   /** The connection that counts: dialing or open. */
   link: ReplicaLink | null;
   /** The volume asked for a connection that was not started yet. */
   wanted: boolean;
+  /** The next address is to be tried for a connection that is wanted. */
+  another: boolean;
+  /** A more wanted address than the one in use is being tried. */
+  probing: boolean;
+  probedAt: number;
   /** What is to be told to the volume, outside of its calls. */
   lost: string | null;
 }
@@ -99,8 +108,9 @@ export class Replication implements Completion, ReplicationHost {
   readonly #links: (ReplicaLink | null)[] = new Array(MAX_LINKS).fill(null);
   readonly #peers: Peer[];
   readonly #starved = new Set<ReplicaLink>();
-  #listener: number;
-  #accepting = false;
+  readonly #listeners: number[];
+  /** By listener. */
+  readonly #accepting: boolean[];
   #now: number;
 
   constructor(
@@ -121,23 +131,28 @@ export class Replication implements Completion, ReplicationHost {
     this.#settings = settings;
     this.#events = plane;
     this.#now = now;
-    this.#peers = settings.peers.map((address) => ({
-      address,
+    this.#peers = settings.peers.map(({ node, addresses }) => ({
+      node,
+      paths: new PeerPaths(addresses),
       link: null,
       wanted: false,
+      another: false,
+      probing: false,
+      probedAt: now,
       lost: null,
     }));
-    this.#listener = settings.listener;
+    this.#listeners = [...settings.listeners];
+    this.#accepting = this.#listeners.map(() => false);
   }
 
   /** The port that is bound. */
   get port(): number {
-    return localEndpoint(this.#listener)!.port;
+    return localEndpoint(this.#listeners[0]!)!.port;
   }
 
   /** Takes connections from now on. */
   listen(): void {
-    this.#accept();
+    this.#listeners.forEach((_, index) => this.#accept(index));
   }
 
   /** See `VolumeIo.dial`: once, without delay; when to try again is for the volume. */
@@ -151,7 +166,10 @@ export class Replication implements Completion, ReplicationHost {
   hangUp(peer: number): void {
     const entry = this.#peers[peer]!;
     entry.wanted = false;
+    entry.another = false;
     entry.lost = null;
+    // Whoever hangs up and dials again has found the link wanting: another address may do better.
+    if (entry.link?.open && entry.link.initiator) entry.paths.troubled(this.#now);
     entry.link?.close();
     entry.link = null;
   }
@@ -189,6 +207,11 @@ export class Replication implements Completion, ReplicationHost {
   /** Once a turn of the loop: connections are started, losses are told. */
   attend(now: number): void {
     this.#now = now;
+    for (const link of this.#links) {
+      if (link === null || link.open || now < link.deadline) continue;
+      link.close();
+      this.failed(link, "the peer does not answer the challenge", false);
+    }
     for (let peer = 0; peer < this.#peers.length; peer++) {
       const entry = this.#peers[peer]!;
       if (entry.lost !== null) {
@@ -196,7 +219,8 @@ export class Replication implements Completion, ReplicationHost {
         entry.lost = null;
         this.#events.disconnected(peer, why);
       }
-      if (entry.wanted) this.#connect(peer, entry);
+      if (entry.wanted) entry.paths.begin(now);
+      if (entry.wanted || entry.another) this.#connect(peer, entry);
     }
   }
 
@@ -205,20 +229,24 @@ export class Replication implements Completion, ReplicationHost {
     for (const { link } of this.#peers) link?.flush();
   }
 
-  /** Now and then: ends challenges that take too long, listens again after a failed accept. */
+  /** Now and then: looks for better addresses, listens again after a failed accept. */
   tick(): void {
-    for (const link of this.#links) {
-      if (link === null || link.open || this.#now < link.deadline) continue;
-      link.close();
-      this.failed(link, "the peer does not answer the challenge", false);
+    for (const entry of this.#peers) {
+      const { link, probing, probedAt } = entry;
+      if (link === null || !link.open || !link.initiator || probing) continue;
+      if (entry.paths.better !== null && this.#now - probedAt >= PROBE_INTERVAL) this.#probe(entry);
     }
-    if (this.#listener >= 0 && !this.#accepting) this.#accept();
+    this.#listeners.forEach((fd, index) => {
+      if (fd >= 0 && !this.#accepting[index]) this.#accept(index);
+    });
   }
 
   /** Ends everything. */
   close(): void {
-    if (this.#listener >= 0) this.engine.close(this.#listener);
-    this.#listener = -1;
+    this.#listeners.forEach((fd, index) => {
+      if (fd >= 0) this.engine.close(fd);
+      this.#listeners[index] = -1;
+    });
     for (const entry of this.#peers) entry.wanted = false;
     for (const link of this.#links) link?.close();
   }
@@ -230,12 +258,13 @@ export class Replication implements Completion, ReplicationHost {
 
   // The listener.
 
-  completed(_what: number, result: number): void {
-    this.#accepting = false;
+  completed(index: number, result: number): void {
+    this.#accepting[index] = false;
+    const open = this.#listeners[index]! >= 0;
     if (result >= 0) {
-      this.#admit(result);
-      if (this.#listener >= 0) this.#accept();
-    } else if (this.#listener >= 0) {
+      this.#admit(result, open);
+      if (open) this.#accept(index);
+    } else if (open) {
       this.#note("warning", "link-accept", `a connection was not taken: ${errnoText(result)}`, "");
     }
   }
@@ -244,7 +273,15 @@ export class Replication implements Completion, ReplicationHost {
 
   opened(link: ReplicaLink): void {
     const entry = this.#peers[link.peer]!;
-    if (link.initiator) return this.#events.connected(link.peer, link.version);
+    if (link.initiator) {
+      entry.probedAt = this.#now;
+      if (entry.paths.count > 1) {
+        const text = `the replication link to ${entry.node} is made to ${entry.paths.text}`;
+        this.#note("info", "link-path", text, entry.node);
+      }
+      return this.#events.connected(link.peer, link.version);
+    }
+    entry.another = false;
     entry.wanted = false;
     entry.lost = null;
     entry.link?.close();
@@ -258,15 +295,16 @@ export class Replication implements Completion, ReplicationHost {
       return this.#note("debug", "link-refused", `a connection was refused: ${why}`, "");
     }
     entry.link = null;
-    const { node, host, port } = entry.address;
+    const { node, paths } = entry;
     const level = wasOpen ? "warning" : "debug";
-    this.#note(
-      level,
-      "link-lost",
-      `the replication link to ${node} (${host}:${port}): ${why}`,
-      node,
-    );
-    entry.lost = why;
+    const text = link.initiator
+      ? `the replication link to ${node} (${paths.text}): ${why}`
+      : `the replication link from ${node}: ${why}`;
+    this.#note(level, "link-lost", text, node);
+    // A peer that ends a connection is there: what it was made over is good.
+    if (link.initiator && (!wasOpen || why.includes("ETIMEDOUT"))) paths.troubled(this.#now);
+    if (link.initiator && !wasOpen && paths.hasNext) entry.another = true;
+    else entry.lost = why;
   }
 
   removed(link: ReplicaLink): void {
@@ -300,21 +338,21 @@ export class Replication implements Completion, ReplicationHost {
     return errnoText(result);
   }
 
-  #accept(): void {
-    this.#accepting = true;
-    this.engine.accept(this.#listener, this.operations.begin(this, 0));
+  #accept(index: number): void {
+    this.#accepting[index] = true;
+    this.engine.accept(this.#listeners[index]!, this.operations.begin(this, index));
   }
 
-  #admit(fd: number): void {
+  #admit(fd: number, listening: boolean): void {
     const index = this.#links.indexOf(null);
-    if (index < 0 || this.#listener < 0) return this.engine.close(fd);
+    if (index < 0 || !listening) return this.engine.close(fd);
     try {
       tuneTcp(fd, this.#tuning());
     } catch {
       // The other end has hung up already.
       return this.engine.close(fd);
     }
-    this.#make(index, fd, -1).begin();
+    this.#make(index, fd, -1, CHALLENGE_PATIENCE).begin();
   }
 
   #connect(peer: number, entry: Peer): void {
@@ -322,19 +360,57 @@ export class Replication implements Completion, ReplicationHost {
     // Those that are ending make room; they do so soon.
     if (index < 0) return;
     entry.wanted = false;
-    const { host, port } = entry.address;
+    entry.another = false;
+    const { host, port } = entry.paths.next()!;
+    // All addresses have their turn before the volume loses patience.
+    const patience = Math.min(
+      CHALLENGE_PATIENCE,
+      entry.paths.count > 1 ? this.#settings.timeout / (entry.paths.count + 1) : Infinity,
+    );
     try {
       const sockaddr = encodeInetSockaddr(host, port);
-      const link = this.#make(index, tcpSocket(sockaddr, this.#tuning()), peer);
+      const socket = tcpSocket(sockaddr, this.#tuning());
+      const link = this.#make(index, socket, peer, patience);
       entry.link = link;
       link.connect(sockaddr);
     } catch (error) {
-      entry.lost = error instanceof Error ? error.message : String(error);
+      entry.paths.troubled(this.#now);
+      if (entry.paths.hasNext) entry.another = true;
+      else entry.lost = error instanceof Error ? error.message : String(error);
     }
   }
 
-  #make(index: number, fd: number, peer: number): ReplicaLink {
-    const deadline = this.#now + CHALLENGE_PATIENCE;
+  /** A more wanted address is tried; if it can be had, the link begins anew there. */
+  #probe(entry: Peer): void {
+    const { host, port } = entry.paths.better!;
+    entry.probedAt = this.#now;
+    let fd: number;
+    let sockaddr: Uint8Array;
+    try {
+      sockaddr = encodeInetSockaddr(host, port);
+      fd = tcpSocket(sockaddr, this.#tuning());
+    } catch {
+      // As good as unanswered.
+      return;
+    }
+    entry.probing = true;
+    const { link } = entry;
+    const done = (result: number) => {
+      entry.probing = false;
+      this.engine.close(fd);
+      if (result < 0 || entry.link !== link || link === null || !link.open) return;
+      const why = `${host}:${port}, which is preferred, answers again`;
+      entry.paths.mended();
+      entry.link = null;
+      link.close();
+      this.#note("info", "link-path", `the link to ${entry.node} moves: ${why}`, entry.node);
+      entry.lost = why;
+    };
+    this.engine.connect(fd, sockaddr, this.operations.begin({ completed: (_, r) => done(r) }, 0));
+  }
+
+  #make(index: number, fd: number, peer: number, patience: number): ReplicaLink {
+    const deadline = this.#now + patience;
     const link = new ReplicaLink(this, index, fd, this.#slab, index * LINK_BYTES, peer, deadline);
     this.#links[index] = link;
     return link;
