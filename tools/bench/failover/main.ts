@@ -132,9 +132,6 @@ async function measure(how: Settings, directory: string): Promise<void> {
     for (const trial of trials) await trial.end();
   }
   for (const line of tables(results)) printLine(line);
-  if (how.json !== undefined) {
-    Deno.writeTextFileSync(how.json, `${JSON.stringify(results, null, 2)}\n`);
-  }
 }
 
 async function rounds(how: Settings, trials: readonly Trial[], results: Results): Promise<void> {
@@ -155,6 +152,10 @@ async function rounds(how: Settings, trials: readonly Trial[], results: Results)
         }
       }
       printError(`${scenario}: round ${round + 1} of ${count}`);
+      // A run that is cut short has not been for nothing.
+      if (how.json !== undefined) {
+        Deno.writeTextFileSync(how.json, `${JSON.stringify(results, null, 2)}\n`);
+      }
     }
   }
 }
