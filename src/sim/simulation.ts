@@ -3,14 +3,26 @@
  *
  * Runs the production cluster core and the production volume together, on machines whose clocks
  * drift, over a network that loses, doubles, delays and cuts, with disks that forget. Clients
- * write and read all the while. `options.ts` says what kind of world a seed makes, `adversary.ts` what
- * draws what goes wrong in it and `injector.ts` does it; `agent.ts`, `volume_shell.ts`, `data_plane.ts` and `group_shell.ts` tie the cores
- * together as the daemon does. The promises are checked by code that knows nothing of the code that
- * keeps them: `history.ts` (what clients saw), `register_watch.ts` (what was agreed), `world.ts` (one
- * owner), `health.ts` (all becomes well again).
+ * write and read all the while. `options.ts` says what kind of world a seed makes, `adversary.ts` draws
+ * what goes wrong in it and `injector.ts` does it; `agent.ts`, `volume_shell.ts`, `data_plane.ts` and
+ * `group_shell.ts` tie the cores together as the daemon does. The promises are checked by code that
+ * knows nothing of the code that keeps them: `history.ts` (what clients saw), `register_watch.ts` and
+ * `register_clients.ts` (what was agreed), `world.ts` (one owner; notes mean something), `durable.ts`
+ * (what a stop at any moment leaves), `health.ts` and `ending.ts` (all becomes well again).
  *
  * A run has two phases: one in which things go wrong, then one in which everything is mended and must
- * become well within a bound.
+ * become well within a bound. Then one thing goes wrong for good, and who is left has to go on in time.
+ *
+ * What is promised less of while something lasts: a machine that stood still with its clock (`freeze`)
+ * may answer for its address, and answer reads, for one lease more; its writes are checked as all are.
+ * Where scripts lie, a group may be said to run whose process does not, and a process may be left over
+ * on another node; addresses and volumes are the agent's own work and are checked as ever. A disk that
+ * is replaced, power where only one machine may lose it, and a voter's lost state are let happen only
+ * while the others could make it good. A group of two volumes may have to wait for a person once each
+ * node has the newest data of another of them: such worlds keep their disks.
+ *
+ * A run is replayed from its seed, or from the list of what went wrong in it (`world_file.ts`), which
+ * `shrink.ts` makes minimal; `what_if.ts` plays a user's own list on a user's own configuration.
  *
  * @module
  */
