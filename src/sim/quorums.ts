@@ -44,7 +44,8 @@ export class Quorums {
       return record.solo === undefined ? majority(record, holds) : alone(record.solo);
     }
     if (cluster.solo === ballot.node && alone(ballot.node)) return true;
-    return majority(record, holds) && majority(cluster, holds);
+    // A lost id never answers again: of those that do, every majority before meets every one after.
+    return (majority(record, holds) || sameNodes(record, cluster)) && majority(cluster, holds);
   }
 
   /** This record of the cluster is chosen. */
@@ -52,6 +53,12 @@ export class Quorums {
     const era = record.era ?? 0;
     if (record.version > (this.#records.get(era)?.version ?? 0)) this.#records.set(era, record);
   }
+}
+
+/** Whether voters only got other ids. */
+function sameNodes({ voters }: ClusterRecord, other: ClusterRecord): boolean {
+  return voters.length === other.voters.length &&
+    voters.every(({ node }) => other.voters.some((voter) => voter.node === node));
 }
 
 function majority({ voters }: ClusterRecord, holds: (voter: Voter) => boolean): boolean {

@@ -112,4 +112,16 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       weights: weights({ kill: 0.3, fuse: 0.5, shutdown: 1, split: 0.4, weather: 0.6, move: 0.5 }),
     },
   },
+  {
+    found: "checker: what an admitted voter and one of the others hold was not called chosen",
+    options: {
+      seed: 50020,
+      duration: 300_000,
+      keepalive: 2000,
+      deadtime: 8000,
+      drift: 0.1,
+      faultInterval: 8000,
+      weights: weights({ voterLoss: 0.22, weather: 0.38, pause: 0.87, slowDisk: 0.46 }),
+    },
+  },
 ];
