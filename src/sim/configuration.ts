@@ -1,6 +1,6 @@
 /** The checked configuration of a simulated cluster, as the parser would give it. */
 
-import { DEFAULT_RESYNC, DEFAULT_VERIFY } from "../config/resync.ts";
+import { DEFAULT_RESYNC } from "../config/resync.ts";
 import type {
   Config,
   GroupConfig,
@@ -100,6 +100,9 @@ export function simulatedConfig(options: Options): Config {
   };
 }
 
+/** Milliseconds between verifies of a volume. */
+const VERIFY_EVERY = 90_000;
+
 function simulatedVolume(
   name: string,
   index: number,
@@ -120,7 +123,8 @@ function simulatedVolume(
     onIoError,
     alExtents: "auto",
     resync: DEFAULT_RESYNC,
-    verify: DEFAULT_VERIFY,
+    // A verify that finds something has found a broken promise.
+    verify: { every: VERIFY_EVERY, repair: false },
     afterSplitBrain: "disconnect",
     // A network of its own.
     replicas: nodes.map((node) => ({

@@ -77,7 +77,7 @@ export class DataPlane implements VolumeIo {
       resync: config.resync,
       verify: config.verify,
       afterSplitBrain: config.afterSplitBrain,
-      wallClock: 0,
+      wallClock: machine.world.now,
       onIoError: config.onIoError,
       peers: config.replicas.map(({ node }) => node).filter((node) => node !== machine.name),
       bootId: machine.bootId,
@@ -234,6 +234,7 @@ export class DataPlane implements VolumeIo {
     this.machine.world.schedule.after(this.#disk.delay(), () =>
       this.turn(() => {
         const errno = this.#disk.errnoOf(what);
+        if (errno !== 0) this.machine.world.diskFailed = true;
         complete(errno !== 0);
         this.#volume.done(tag, errno);
       }));

@@ -5,6 +5,7 @@ import type { GroupConfig } from "../config/types.ts";
 import type { DataPlane } from "./data_plane.ts";
 import type { Disk } from "./disk.ts";
 import type { Machine } from "./machine.ts";
+import type { VolumeReport } from "../volume/types.ts";
 import { Violation } from "./violation.ts";
 import type { World } from "./world.ts";
 
@@ -149,4 +150,15 @@ function checkSame(volume: string, one: Disk, other: Disk): void {
         `${other.cache[block]} on the other, though both are up to date and nothing is dirty`,
     );
   }
+}
+
+/** A verify of two replicas that are both up to date found a difference, and no disk is to blame. */
+export function checkVerified(machine: Machine, { verified }: VolumeReport): void {
+  const { world } = machine;
+  const differing = verified?.differing ?? 0;
+  if (differing === 0 || world.diskFailed || world.survivors !== null) return;
+  throw new Violation(
+    "replicas",
+    `a verify on ${machine.name} found ${differing} blocks to differ`,
+  );
 }

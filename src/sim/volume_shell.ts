@@ -8,6 +8,7 @@ import type { VolumeAsk, VolumeOrder, VolumeReport } from "../volume/types.ts";
 import type { Agent } from "./agent.ts";
 import type { VolumeConfig } from "../config/types.ts";
 import { DataPlane } from "./data_plane.ts";
+import { checkVerified } from "./health.ts";
 import type { Disk } from "./disk.ts";
 
 /** Milliseconds between the threads, at most. */
@@ -109,6 +110,7 @@ export class VolumeShell {
 
   /** The volume's state changed. */
   reported(report: VolumeReport): void {
+    checkVerified(this.agent.machine, report);
     this.post(() => {
       this.#report = report;
       this.agent.dispatch({ type: "replica", volume: this.config.name, report });

@@ -41,6 +41,8 @@ export class World {
   fences!: Fences;
   /** What is still promised where two may serve; null: everything is. */
   survivors: Survivors | null = null;
+  /** An operation of some disk failed: what cannot be read counts as different. */
+  diskFailed = false;
   /** How often a group was started somewhere. */
   starts = 0;
   /** Told of every PREPARE that a machine sends. */

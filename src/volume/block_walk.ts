@@ -125,13 +125,11 @@ export abstract class BlockWalk {
   /** Some of the blocks were read. */
   localDone(op: Op, errno: number): void {
     op.reads--;
-    if (errno !== 0) {
-      this.context.fail(`reading ${op.length} bytes at ${op.offset} failed`, errno);
-      return;
-    }
+    if (errno !== 0) op.errno = errno;
     if (op.reads > 0) return;
     op.localDone = true;
-    if (this.#isCurrent(op)) this.read(op, this.context.io.sums(op.buffer, op.blocks));
+    if (op.errno !== 0) this.unreadable(op, op.errno);
+    else if (this.#isCurrent(op)) this.read(op, this.context.io.sums(op.buffer, op.blocks));
     else this.end(op);
   }
 
@@ -175,6 +173,8 @@ export abstract class BlockWalk {
   protected abstract more(): boolean;
   /** The next of them, at most so many. */
   protected abstract next(most: number): Runs;
+  /** Some blocks of a batch cannot be read here. */
+  protected abstract unreadable(op: Op, errno: number): void;
   /** A batch was read. */
   protected abstract read(op: Op, sums: BlockSums): void;
   /** The peer compared: 1 for each block that differs. `equal`: how many do not. */

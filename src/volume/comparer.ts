@@ -24,6 +24,8 @@ interface Comparison {
   /** The answer, while zeroes are being made; null: the blocks are still being read. */
   head: Uint8Array | null;
   equal: number;
+  /** Some of the blocks cannot be read here. */
+  unreadable: boolean;
 }
 
 /** What the comparer needs of the link. */
@@ -62,6 +64,7 @@ export class Comparer {
       left: 0,
       head: null,
       equal: 0,
+      unreadable: false,
     };
     this.#waiting.push(index);
     this.bufferFree();
@@ -89,9 +92,13 @@ export class Comparer {
   done(index: number, errno: number): void {
     const entry = this.#entries[index]!;
     entry.left--;
-    if (errno !== 0) {
+    if (errno !== 0 && entry.head === null) {
+      // What cannot be read differs; writing it anew is also what mends a bad sector.
+      if (!entry.unreadable) this.#noteUnreadable(entry, errno);
+      entry.unreadable = true;
+    } else if (errno !== 0) {
       if (entry.left === 0) this.#drop(index);
-      this.#context.fail("comparing blocks with the Primary's failed", errno);
+      this.#context.fail("making zeroes of blocks that are zeroes on the Primary failed", errno);
       return;
     }
     if (entry.left > 0) return;
@@ -121,6 +128,11 @@ export class Comparer {
     const { io } = this.#context;
     const { sums, only, runs, buffer } = entry;
     const blocks = sums.crcs.length;
+    if (entry.unreadable) {
+      const all = new Uint8Array(blocks).fill(1);
+      const none = io.digest(buffer, new Uint8Array(blocks));
+      return this.#answer(index, entry, encodeDiffers(all, none));
+    }
     const own = io.sums(buffer, blocks);
     const differs = new Uint8Array(blocks);
     const claimed = new Uint8Array(blocks);
@@ -149,6 +161,11 @@ export class Comparer {
       this.#context.dataIoBegan();
       io.zero(tag, ranges[i]! * BLOCK_BYTES, ranges[i + 1]! * BLOCK_BYTES, false);
     }
+  }
+
+  #noteUnreadable({ runs }: Comparison, errno: number): void {
+    const text = `blocks from ${runs[0]} on cannot be read here: the Primary is to send them`;
+    this.#context.note("error", "read-error", text, { block: runs[0]!, errno });
   }
 
   #answer(index: number, { seq, runs, sums, equal }: Comparison, head: Uint8Array): void {

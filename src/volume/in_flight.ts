@@ -102,8 +102,9 @@ export class Op {
   /** Of these, the ones that the present frame is about, and their number. */
   runs: Runs = NO_RUNS;
   blocks = 0;
-  /** Reads that have not ended. */
+  /** Reads that have not ended, and the error of one that failed. */
   reads = 0;
+  errno = 0;
   /** What was sent of the blocks' content while the peer compares; null: nothing. */
   sums: BlockSums | null = null;
 
@@ -188,6 +189,7 @@ export class OpTable {
     op.whole = NO_RUNS;
     op.runs = NO_RUNS;
     op.sums = null;
+    op.errno = 0;
     op.source = Source.Disk;
     if (op.ofClient) this.clients++;
     return op;

@@ -115,6 +115,10 @@ export class Resync extends BlockWalk {
     return runs;
   }
 
+  protected unreadable(op: Op, errno: number): void {
+    this.context.fail(`reading ${op.length} bytes at ${op.offset} failed`, errno);
+  }
+
   protected read(op: Op, sums: BlockSums): void {
     const ask = ++this.#unasked >= ASK_EVERY || (this.#equal ?? 1) >= WORTH_ASKING ||
       sums.zeroes.includes(1);

@@ -117,6 +117,15 @@ export class Verify extends BlockWalk {
     return [first, end - first];
   }
 
+  /** The replica may hold what cannot be read here; a client's read fetches and mends it. */
+  protected unreadable(op: Op, errno: number): void {
+    const text = `${op.blocks} blocks from ${op.whole[0]} on cannot be compared: reading failed`;
+    this.context.note("error", "read-error", text, { block: op.whole[0]!, errno });
+    this.done += op.blocks;
+    this.end(op);
+    this.pump();
+  }
+
   protected read(op: Op, sums: BlockSums): void {
     this.ask(op, sums, true);
   }

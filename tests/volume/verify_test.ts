@@ -112,6 +112,27 @@ Deno.test("a verify goes on after a lost link and after a restart of the Primary
   assert.equal(pair.world.nodes[0].report!.verified!.differing, 1);
 });
 
+Deno.test("blocks that the replica cannot read are written anew, ones of the Primary are skipped", () => {
+  for (const index of [0, 1]) {
+    const pair = spoiled([]);
+    const [alpha, beta] = pair.world.nodes;
+    const { disk } = pair.world.nodes[index]!;
+    disk.readError = 5;
+    assert.equal(verify(pair, true), null);
+    pair.settle(40);
+    disk.readError = 0;
+    pair.settle(4000);
+    const { differing } = alpha.report!.verified!;
+    if (index === 0) assert.equal(differing, 0, "nothing is said of what was not compared");
+    else assert.ok(differing >= 32, `what cannot be read differs: ${differing} blocks`);
+    assert.equal(alpha.report!.disk, "UpToDate");
+    assert.equal(beta.report!.disk, "UpToDate");
+    assert.equal(alpha.report!.peers[0]!.outOfSyncBytes, 0);
+    const { notes } = pair.world.nodes[index]!;
+    assert.ok(notes.some(({ rule, text }) => rule === "read-error" && text.includes("blocks")));
+  }
+});
+
 Deno.test("a verify is refused where it cannot be led, and begins by itself when it is due", () => {
   const pair = spoiled([3], { verify: { every: 20_000, repair: true } });
   assert.match(verify(pair, false, 1)!, /the Primary leads a verify: ask on alpha/);
