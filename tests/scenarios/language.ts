@@ -9,7 +9,7 @@
  *
  *     run 3s
  *     ----
- *       4.20  serveur-b  peer-dead   No frame from serveur-a …
+ *       4.2  serveur-b  peer-dead   No frame from serveur-a …
  */
 
 /** A command and what it showed. */

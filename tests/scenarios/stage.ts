@@ -47,7 +47,8 @@ class Lines {
 
   /** Random ids become `#1`, `#2` … in order of appearance. */
   push(line: string): void {
-    this.shown.push(line.replace(/\b[0-9a-f]{16}\b/g, (id) => {
+    const rounded = line.replace(/\b\d{3,}(?= ms\b)/g, (time) => `${roundTime(Number(time))}`);
+    this.shown.push(rounded.replace(/\b[0-9a-f]{16}\b/g, (id) => {
       const name = this.#ids.get(id) ?? `#${this.#ids.size + 1}`;
       this.#ids.set(id, name);
       return name;
@@ -62,7 +63,7 @@ const RULE_WIDTH = 16;
 /** Milliseconds until a switch has switched a machine off. */
 const SWITCHING = 200;
 
-/** Numbers of milliseconds are told to 10 ms, so that a transcript does not change with every step. */
+/** Times are told to 100 ms, so that a transcript does not change with every message more or less. */
 function formatKnown(known: Note["known"]): string {
   const words = Object.entries(known).map(([key, value]) =>
     `${key}=${typeof value === "number" && /Ms\b/.test(key) ? roundTime(value) : value}`
@@ -71,7 +72,7 @@ function formatKnown(known: Note["known"]): string {
 }
 
 function roundTime(milliseconds: number): number {
-  return milliseconds < 0 ? milliseconds : Math.round(milliseconds / 10) * 10;
+  return milliseconds < 0 ? milliseconds : Math.round(milliseconds / 100) * 100;
 }
 
 /** What the power switch of a machine does when it is asked to switch it off. */
@@ -155,7 +156,7 @@ export class Stage extends World {
 
   /** One line of what is seen now. */
   line(who: string, rule: string, text: string): void {
-    const time = (this.now / 1000).toFixed(2).padStart(7);
+    const time = (this.now / 1000).toFixed(1).padStart(6);
     const word = rule === "" ? "" : `${rule.padEnd(RULE_WIDTH)}  `;
     this.lines.push(`${time}  ${who.padEnd(this.#width)}  ${word}${text}`);
   }
@@ -203,7 +204,7 @@ export class Stage extends World {
         seen.silentSince = this.now;
       } else {
         const silent = seen.where === "" ? roundTime(this.now - seen.silentSince) / 1000 : 0;
-        const after = seen.where === "" ? `, after ${silent.toFixed(2)} s` : "";
+        const after = seen.where === "" ? `, after ${silent.toFixed(1)} s` : "";
         this.line("clients", "", `${group} answers at ${where}${after}`);
       }
       seen.where = where;
