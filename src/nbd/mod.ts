@@ -3,8 +3,10 @@
  * served to clients: bytes to requests, replies to bytes. No sockets, no clock, no promises.
  *
  * A connection begins with *negotiation* (fixed newstyle): the client asks for options, one at a
- * time, and last for an export. Then comes *transmission*: requests with a 28-byte header, a
- * WRITE's payload after it, each answered in any order under the client's cookie.
+ * time, and last for an export. Where TLS is required, STARTTLS comes first, and what was negotiated
+ * before it is forgotten. Then comes *transmission*: requests with a header of 28 bytes (32 with the
+ * extension EXTENDED_HEADERS), a WRITE's payload after it, each answered in any order under the
+ * client's cookie.
  *
  * - {@link NbdSession} is the server's side of one connection. It hands the caller's
  *   {@link NbdSink} valid requests only; everything else it rejects, as the protocol says, or

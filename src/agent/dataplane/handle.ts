@@ -6,8 +6,8 @@
  *
  * - `worker.ts` is the entry, `data_plane.ts` the event loop that ties the parts together;
  * - `disk.ts` opens a disk or says why not, `disk_io.ts` is the disk half of the volume's I/O;
- * - `export_server.ts`, `nbd_connection.ts`: the export's socket and its clients; `io_stats.ts` counts
- *   and times what they ask for;
+ * - `export_server.ts`, `nbd_connection.ts`, `reply_sender.ts`: the export's socket and its clients;
+ *   `io_stats.ts` counts and times what they ask for;
  * - `replica_listener.ts`, `replica_link.ts`: replication over TCP, `meta_area.ts` the metadata;
  * - `buffers.ts`, `operations.ts`: memory and completions, both without allocation per request.
  *
