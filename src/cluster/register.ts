@@ -241,7 +241,11 @@ function evaluatePromises(state: ClusterState, register: Register, attempt: Atte
     return fail(state, register, attempt, "noState");
   }
   const agreed = counted.every((found) => sameBallot(found?.ballot, highest?.ballot));
-  if (agreed && (highest === null || (blank.size === 0 && !register.forceWriteBack))) {
+  // A record of other voters is chosen by them, too: that these voters hold it proves nothing.
+  const settled = highest === null ||
+    (blank.size === 0 && !register.forceWriteBack &&
+      !changesVoters(attempt, highest.proposal.value));
+  if (agreed && settled) {
     return finishRead(state, register, highest);
   }
   if (highest === null) return finishRead(state, register, null);

@@ -93,11 +93,8 @@ export function noteParted(state: ClusterState, peer: Peer, { asks }: Heartbeat)
     group.notedParted = key;
     const ways = group.volumes.length === 0
       ? "one of them stops now"
-      : `one of them stops now and keeps its data. Look at both, decide whose are kept, and discard ` +
-        `the others: "bascule volume discard ${
-          group.volumes[0]!.name
-        }" on the node whose data are ` +
-        `given up`;
+      : `one of them stops now and keeps its data. Look at both, decide whose are kept, and give up ` +
+        `the others: "bascule volume discard ${group.volumes[0]!.name}" on their node`;
     const text =
       `Split brain: ${name} runs here and on ${peer.node}, as neither heard the other; ${ways}`;
     note(state, "error", "split-brain", text, { epoch: group.epoch, other: epoch }, {

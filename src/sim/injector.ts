@@ -9,6 +9,7 @@ import { describeFault, type Duration, type Fault, type TimedFault } from "./fau
 import { complaint } from "./health.ts";
 import type { Machine } from "./machine.ts";
 import { createReplica } from "./replica.ts";
+import { Survivors } from "./survivors.ts";
 import type { World } from "./world.ts";
 
 /** So many times deadtime after the end of trouble the last thing is mended. */
@@ -98,6 +99,10 @@ export class Injector {
         return up && this.#othersRemember(fault.node);
       case "diskLoss":
         return up && this.#beginSingle();
+      case "command":
+        // What a person states is so, in a list that was shortened, too.
+        if (fault.command.type !== "confirmOff") return up;
+        return up && this.#world.machine(fault.command.node).agent === null;
       default:
         return up;
     }
@@ -150,6 +155,7 @@ export class Injector {
       case "diskError":
         return this.#ailDisk(machine, fault);
       case "command":
+        if (fault.command.type === "promote") this.#forced(fault.command.group);
         return this.#ask(machine, fault.command);
       case "file":
         return machine.replaceFile(fault.variant);
@@ -177,6 +183,16 @@ export class Injector {
         return this.#start(machine, fault.down, true);
       case "diskLoss":
         return this.#replaceDisk(machine, fault.volume, fault.seed, fault.down);
+    }
+  }
+
+  /** Data are given up by a person: the rest of what is promised about them ends here. */
+  #forced(group: string): void {
+    const world = this.#world;
+    world.survivors ??= new Survivors(world);
+    const { resources } = world.config.groups.find(({ name }) => name === group)!;
+    for (const each of resources) {
+      if (each.kind === "volume") world.survivors.doubled.add(each.volume);
     }
   }
 

@@ -60,8 +60,10 @@ export interface Options {
   readonly mode: QuorumMode;
   /** Share of fences that fail, take long, or lose their answer. */
   readonly fenceTrouble: number;
-  /** Probability of a person's look at a pair to state what they see, every now and then. */
+  /** Probability with which a person who looks in states that a machine is off. */
   readonly operator: number;
+  /** The same for a promotion that they force. */
+  readonly promotes: number;
   /** Machines with a replica come first: always two; then others that may run groups, then witnesses. */
   readonly runners: number;
   readonly witnesses: number;
@@ -105,6 +107,7 @@ export const PLAIN: Options = {
   mode: "majority",
   fenceTrouble: 0,
   operator: 0,
+  promotes: 0,
   runners: 2,
   witnesses: 1,
   links: 1,
@@ -159,6 +162,7 @@ export function drawOptions(seed: number, duration: number): Options {
     mode: "majority",
     fenceTrouble: 0,
     operator: 0,
+    promotes: 0,
     seed,
     duration,
     keepalive,
@@ -193,14 +197,26 @@ export function drawOptions(seed: number, duration: number): Options {
 function ofMode(seed: number, options: Options): Options {
   const chance = Chance.named(seed, "mode");
   const mode: QuorumMode = chance.is(0.12) ? "fencing" : chance.is(0.07) ? "survivor" : "majority";
-  if (mode === "majority") return options;
+  // Several groups may need a promotion each, in an era: one group, then.
+  const promotes = chance.is(0.04) && (options.volumes === 1 || options.together)
+    ? chance.pick([0.1, 0.4])
+    : 0;
+  if (mode === "majority") return promotes > 0 ? { ...options, promotes, runners: 2 } : options;
   const fenceTrouble = chance.pick([0, 0.2, 0.5]);
   const operator = chance.pick([0, 0, 0.3]);
-  const pair: Options = { ...options, mode, fenceTrouble, operator, runners: 2, witnesses: 0 };
+  const pair: Options = {
+    ...options,
+    mode,
+    fenceTrouble,
+    operator,
+    promotes,
+    runners: 2,
+    witnesses: 0,
+  };
   if (mode === "survivor") return pair;
   // To be switched off is to lose power, at any time. Volumes of one group may then need a person: each
   // node may lack the last writes of another one.
-  return { ...pair, power: "many", volatileCache: true, together: false };
+  return { ...pair, power: "many", volatileCache: true, together: promotes > 0 };
 }
 
 /** The options in one line, for a failure. */

@@ -44,6 +44,7 @@ import { History } from "./history.ts";
 import { Machine } from "./machine.ts";
 import { Network } from "./network.ts";
 import type { Options } from "./options.ts";
+import { Person } from "./person.ts";
 import { RegisterWatch } from "./register_watch.ts";
 import { Survivors } from "./survivors.ts";
 import { Violation } from "./violation.ts";
@@ -189,6 +190,7 @@ function live(world: World, injector: Injector, faults: readonly TimedFault[] | 
   const { schedule, machines, options } = world;
   const chance = Chance.named(options.seed, "start");
   const adversary = new Adversary(world, Chance.named(options.seed, "adversary"), injector);
+  const person = new Person(world, Chance.named(options.seed, "person"), injector);
   const volumes = buildClients(world);
   const clients = volumes.flatMap((each) => each.clients);
   for (const machine of machines) {
@@ -197,11 +199,14 @@ function live(world: World, injector: Injector, faults: readonly TimedFault[] | 
   for (const client of clients) client.start();
   const trouble = chance.between(0, 10 * options.deadtime);
   injector.start();
-  if (faults === null) schedule.after(trouble, () => adversary.start());
-  else injector.play(faults);
+  if (faults === null) {
+    schedule.after(trouble, () => adversary.start());
+    person.start();
+  } else injector.play(faults);
   lookNowAndThen(world);
   schedule.run(options.duration);
   adversary.stop();
+  person.stop();
   injector.stop();
   world.fences.mended = true;
   const mended = schedule.now;

@@ -56,6 +56,8 @@ export interface ClusterOptions {
   /** More lines of `[cluster]` and of `[groups.web]`. */
   readonly cluster?: readonly string[];
   readonly group?: readonly string[];
+  /** Without a witness, in this quorum mode. */
+  readonly pair?: "fencing" | "survivor";
   /** One more machine, `spare`, that no configuration names yet. */
   readonly spare?: boolean;
 }
@@ -92,6 +94,7 @@ export class Cluster {
   /** Bytes of volume data. */
   readonly size: number;
   readonly #volumes: readonly string[];
+  readonly #pair: "fencing" | "survivor" | undefined;
 
   constructor(network: Network, executable: string, options: ClusterOptions) {
     this.network = network;
@@ -101,7 +104,9 @@ export class Cluster {
     this.spare = options.spare ? new Node("spare", network, executable) : null;
     this.size = (options.sizeMiB ?? 64) * MIB;
     this.#volumes = ["data", ...(options.second === undefined ? [] : [options.second])];
+    this.#pair = options.pair;
     createKeyFile(this.key);
+    if (options.pair === "fencing") this.#writeFence();
     Deno.writeTextFileSync(this.configuration, this.#toml(options));
   }
 
@@ -115,8 +120,37 @@ export class Cluster {
     return `${this.network.directory}/key`;
   }
 
-  /** All three, and the spare one. */
+  /** Path of a file; while it is there, the fence command fails. */
+  get fenceFault(): string {
+    return `${this.network.directory}/no-fence`;
+  }
+
+  /** What the fence command was asked, one `by action node` each. */
+  get fences(): string[] {
+    try {
+      return Deno.readTextFileSync(`${this.network.directory}/fences`).trimEnd().split("\n");
+    } catch {
+      return [];
+    }
+  }
+
+  /** Kills by id whatever runs on the machine, and confirms when nothing is left. */
+  #writeFence(): void {
+    const { directory } = this.network;
+    const script = `#!/bin/sh
+ns=${this.network.namespace("")}$BASCULE_FENCE_NODE
+echo "$BASCULE_NODE $BASCULE_FENCE_ACTION $BASCULE_FENCE_NODE" >>${directory}/fences
+if [ -e ${this.fenceFault} ]; then echo "the switch does not answer"; exit 1; fi
+for pid in $(ip netns pids "$ns"); do kill -9 "$pid"; done
+sleep 0.2
+[ -z "$(ip netns pids "$ns")" ]
+`;
+    Deno.writeTextFileSync(`${directory}/fence`, script, { mode: 0o755 });
+  }
+
+  /** All that have an agent: two or three, and the spare one. */
   get nodes(): readonly Node[] {
+    if (this.#pair !== undefined) return [this.alpha, this.beta];
     const three = [this.alpha, this.beta, this.witness];
     return this.spare === null ? three : [...three, this.spare];
   }
@@ -232,12 +266,16 @@ export class Cluster {
       `key_file = "${this.key}"`,
       `keepalive = "200ms"`,
       `deadtime = "${DEADTIME}ms"`,
-      `quorum = "majority"`,
+      `quorum = "${options.pair ?? "majority"}"`,
+      ...(options.pair === "fencing" ? [`fence_delay = "1s"`] : []),
       ...cluster,
-      ...[this.alpha, this.beta, this.witness].flatMap((node) => [
+      ...this.nodes.filter((node) => node !== this.spare).flatMap((node) => [
         `[nodes.${node.name}]`,
         `links = ${JSON.stringify(links(node))}`,
         ...(node === this.witness ? [`witness = true`] : []),
+        ...(options.pair === "fencing"
+          ? [`fence = { command = ["${this.network.directory}/fence"], timeout = "10s" }`]
+          : []),
       ]),
       ...this.#volumes.flatMap((volume, index) => [
         `[volumes.${volume}]`,
