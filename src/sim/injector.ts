@@ -190,6 +190,7 @@ export class Injector {
   #forced(group: string): void {
     const world = this.#world;
     world.survivors ??= new Survivors(world);
+    world.survivors.forced = true;
     const { resources } = world.config.groups.find(({ name }) => name === group)!;
     for (const each of resources) {
       if (each.kind === "volume") world.survivors.doubled.add(each.volume);
