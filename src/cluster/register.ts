@@ -9,6 +9,7 @@
  */
 
 import { backOff, canStillCount, commonReason, isHopeless, isImpossible } from "./attempts.ts";
+import { decidesAlone } from "./alone.ts";
 import { compareBallots, formatBallot, sameBallot } from "./ballot.ts";
 import { hearAccepted } from "./learner.ts";
 import { isAlive } from "./membership.ts";
@@ -299,7 +300,16 @@ function beginDraft(
   }
 }
 
+/**
+ * Whether an operation in a group's register was begun on the own vote alone and that is a quorum no
+ * more. One that was prepared long ahead may be, or one that is overtaken within a step.
+ */
+function isOutlived(state: ClusterState, { name }: Register, { electorate }: Attempt): boolean {
+  return electorate.alone === true && name !== "cluster" && !decidesAlone(state);
+}
+
 function beginAccept(state: ClusterState, register: Register, attempt: Attempt): void {
+  if (isOutlived(state, register, attempt)) return fail(state, register, attempt, "votersVersion");
   attempt.phase = "accept";
   attempt.acceptSentAt = state.now;
   attempt.refused.clear();
@@ -307,6 +317,7 @@ function beginAccept(state: ClusterState, register: Register, attempt: Attempt):
 }
 
 function finishChosen(state: ClusterState, register: Register, attempt: Attempt): void {
+  if (isOutlived(state, register, attempt)) return fail(state, register, attempt, "votersVersion");
   const { change, own, proposal, ballot, accepted, acceptSentAt } = attempt;
   settle(state, register, attempt, proposal!.value, ballot);
   state.outcomes.push(
@@ -324,6 +335,7 @@ function finishChosen(state: ClusterState, register: Register, attempt: Attempt)
 
 function finishRead(state: ClusterState, register: Register, found: Found): void {
   const attempt = register.attempt!;
+  if (isOutlived(state, register, attempt)) return fail(state, register, attempt, "votersVersion");
   const { change } = attempt;
   settle(state, register, attempt, found?.proposal.value ?? null, found?.ballot ?? null);
   state.outcomes.push({

@@ -32,6 +32,8 @@ export interface Electorate {
   readonly needed: number;
   /** Of the record that lists the voters, if it is not 0. */
   readonly era?: number;
+  /** The own vote is a quorum, for as long as this node decides alone. */
+  readonly alone?: true;
 }
 
 /** Where an attempt is. */

@@ -57,6 +57,7 @@ function votersOf(
     voters: alone ? own : voters,
     votersVersion,
     needed: alone ? 1 : majorityOf(voters.length),
+    ...(alone ? { alone: true as const } : {}),
     ...(era === undefined ? {} : { era }),
   };
 }
