@@ -14,7 +14,7 @@ import { float, integer } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { describeOptions, drawOptions } from "../sim/options.ts";
 import type { Outcome } from "../sim/simulation.ts";
-import { defineCommand, EXIT } from "./command.ts";
+import { CommandError, defineCommand, EXIT } from "./command.ts";
 import { printLine } from "./output.ts";
 import { type Batch, reportBatch, runBatch } from "./simulate_batch.ts";
 import { readWorld, runWorld } from "./simulate_world.ts";
@@ -100,6 +100,20 @@ export async function runSimulate(options: SimulateOptions & GlobalOptions): Pro
   const duration = options.minutes * MINUTE;
   const { happenings } = options;
   if (isWhatIf(happenings)) return runWhatIf(happenings, { ...options, seed: seed ?? 1 });
+  const wanted = [trace && "--trace", shrink && "--shrink", save !== undefined && "--save"]
+    .find((each) => each !== false);
+  if (wanted !== undefined && seed === undefined && faults === undefined) {
+    throw new CommandError(
+      `${wanted} is about one world; name it with --seed N or --faults FILE`,
+      EXIT.usage,
+    );
+  }
+  if (seed !== undefined && faults !== undefined) {
+    throw new CommandError(
+      "--seed draws a world and --faults reads one; leave one of them out",
+      EXIT.usage,
+    );
+  }
   const one = { trace, shrink, save };
   if (faults !== undefined) return runWorld(readWorld(faults), one);
   if (seed !== undefined) {

@@ -159,6 +159,7 @@ export type TimedFault = Fault & { readonly at: number };
 /** A fault in one line, as a timeline shows it. */
 export function describeFault(fault: Fault): string {
   const { fault: name, ...rest } = fault;
+  if (name === "heal" && fault.routes.length === 0) return "heal all";
   const about = Object.entries(rest).filter(([key, value]) => key !== "at" && value !== null).map((
     [key, value],
   ) => `${key}=${typeof value === "number" ? round(value) : plain(value)}`);
