@@ -38,6 +38,7 @@ export function sendHeartbeat(state: ClusterState): void {
     deadtime: state.timing.deadtime,
     voterId: state.acceptor.voterId,
     lacks: lackedRegisters(state),
+    holds: [...state.acceptor.accepted.keys()].filter((name) => name !== "cluster").length,
     speaks: state.speaks,
     ...(ownEra(state) > 0 ? { era: ownEra(state) } : {}),
     phase: state.phase,

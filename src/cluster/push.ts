@@ -100,10 +100,15 @@ function leads(state: ClusterState, record: ClusterRecord): boolean {
   return false;
 }
 
+/**
+ * Whether a node may join the voters. What it holds of an earlier time as a voter would count as if it
+ * were new, and could outvote what was chosen since.
+ */
 function isReady(state: ClusterState, record: ClusterRecord, peer: Peer): boolean {
   const { heartbeat } = peer;
   return isAlive(peer) && heartbeat !== null && heartbeat.configHash === record.config &&
-    heartbeat.phase !== "stopping" && state.now - peer.aliveSince >= state.timing.deadtime;
+    heartbeat.phase !== "stopping" && heartbeat.holds === 0 &&
+    state.now - peer.aliveSince >= state.timing.deadtime;
 }
 
 /** How many of these voters are heard and hold all that the registers hold. */
@@ -178,6 +183,13 @@ function whatUses(state: ClusterState, peer: Peer): string | null {
 export function pushWaitsFor(state: ClusterState, record: ClusterRecord): string | null {
   const wanted = state.pushed.nodes.map(({ name }) => name);
   const absent = wanted.filter((name) => !record.voters.some(({ node }) => node === name));
+  const stale = absent.find((name) =>
+    (state.membership.peers.get(name)?.heartbeat?.holds ?? 0) > 0
+  );
+  if (stale !== undefined) {
+    return `${stale}, which was a voter before, to forget that: stop its agent, move voter.log ` +
+      `and voter.mark in its state directory away, start it again`;
+  }
   if (absent.length > 0) return `${absent.join(", ")} to come up and join the voters`;
   const extra = record.voters.filter(({ node }) => !wanted.includes(node)).map(({ node }) => node);
   return extra.length > 0 ? `${extra.join(", ")} to leave the voters` : null;

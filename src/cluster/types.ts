@@ -155,6 +155,8 @@ export interface Heartbeat {
   readonly voterId: string;
   /** Registers with a record of which this voter holds nothing: it makes no quorum there yet. */
   readonly lacks: number;
+  /** Groups' registers of which it holds something: a voter that joins must not bring any of an old time. */
+  readonly holds: number;
   readonly speaks: ProtocolRange;
   /** Of the cluster's record that this voter accepted last, if it is not 0. */
   readonly era?: number;

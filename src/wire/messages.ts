@@ -129,6 +129,7 @@ const heartbeat = shapeOf<Heartbeat>()(object({
   deadtime: count,
   voterId: id,
   lacks: count,
+  holds: count,
   speaks: object({ least: count, newest: count }, "drop"),
   era: optional(count),
   phase: oneOf("starting", "running", "stopping"),

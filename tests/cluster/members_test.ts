@@ -130,6 +130,7 @@ class Owner {
           failed: {},
           deadtime: DEADTIME,
           lacks: 0,
+          holds: 0,
           speaks: { least: 1, newest: 1 },
           reach: {},
         });

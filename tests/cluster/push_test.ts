@@ -154,6 +154,36 @@ Deno.test("what a, and the witness that leaves, alone knew is not forgotten for 
   }
 });
 
+Deno.test("who was a voter before does not join with what it held then", () => {
+  // Its old records count as if they were new: with another that lags they would outvote the newest.
+  const world = settled();
+  world.addNode("v", SWAPPED);
+  world.start("v");
+  world.copy(SWAPPED, ["a", "b"]);
+  push(world, SWAPPED, 1);
+  assert.equal(answer(world, 1), null);
+  const back = makeConfig({ hash: "back" });
+  world.node("w").file = back;
+  world.crash("w");
+  world.start("w");
+  world.copy(back, ["a", "b"]);
+  push(world, back, 2);
+  assert.match(
+    answer(world, 2, "a", 60 * DEADTIME) ?? "",
+    /w, which was a voter before, to forget/,
+  );
+  assert.equal(voters(world), "a b v");
+  world.crash("w");
+  world.node("w").log = [];
+  world.start("w");
+  world.until("w votes again", () => voters(world) === "a b w", 20 * DEADTIME);
+  world.until(
+    "it holds everything",
+    () => world.node("w").state!.acceptor.accepted.size === 2,
+    DEADTIME,
+  );
+});
+
 Deno.test("nodes are added and removed one at a time", () => {
   const world = settled();
   const five = makeConfig({

@@ -159,6 +159,7 @@ function heartbeat(
     failed: {},
     deadtime: DEADTIME,
     lacks: 0,
+    holds: 0,
     speaks: { least: 1, newest: 1 },
     reach: {},
   };

@@ -93,6 +93,7 @@ export const heartbeats: fc.Arbitrary<Heartbeat> = fc.record({
   deadtime: count,
   voterId: id,
   lacks: count,
+  holds: count,
   speaks: fc.record({ least: count, newest: count }),
   phase: fc.constantFrom("starting", "running", "stopping"),
   replicas: map(fc.record({

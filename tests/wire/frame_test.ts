@@ -31,6 +31,7 @@ const HEARTBEAT: Heartbeat = {
   },
   deadtime: 1000,
   lacks: 0,
+  holds: 1,
   speaks: { least: 1, newest: 1 },
   failed: { mail: { reason: "process:mail failed 3 times", count: 1 } },
   reach: { "192.0.2.254": true },
