@@ -112,6 +112,8 @@ export interface VolumeConfig {
    * milliseconds, default one minute or, if that is longer, 10 × deadtime.
    */
   readonly freezeLimit: number;
+  /** The replication link is encrypted; absent: it is not. */
+  readonly encrypt?: boolean;
   /** What the Primary does when its own disk fails. Default `detach`. */
   readonly onIoError: "detach" | "hand-over";
   /** Activity-log extents of 4 MiB; `auto` sizes it from the volume. */

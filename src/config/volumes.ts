@@ -98,6 +98,7 @@ function readVolume(
     const io = reader.optional("io", choice(["buffered", "direct"]));
     const timeout = reader.optional("timeout", duration());
     const freezeLimit = reader.optional("freeze_limit", duration(2 * (context.deadtime ?? 0)));
+    const encrypt = reader.optional("encrypt", boolean);
     const onIoError = reader.optional("on_io_error", choice(["detach", "hand-over"]));
     const alExtents = reader.optional("al_extents", activityLogExtents);
     reader.refused(
@@ -124,6 +125,7 @@ function readVolume(
       io: io?.value ?? "buffered",
       timeout: timeout?.value ?? 2 * (context.deadtime ?? 0),
       freezeLimit: freezeLimit?.value ?? Math.max(FREEZE_LIMIT, 10 * (context.deadtime ?? 0)),
+      ...(encrypt?.value === true ? { encrypt: true } : {}),
       onIoError: onIoError?.value ?? "detach",
       alExtents: alExtents?.value ?? "auto",
       resync,

@@ -15,18 +15,22 @@
  * label), a recorded one fails (other nonce), and nobody in between can talk both ends into an older
  * version. An acceptor that will not go on says REFUSED with a code, for the other side's log only.
  *
+ * Where both ends want it, what follows the challenge is encrypted (link_seal.ts), with two keys that
+ * HKDF-SHA256 makes of the cluster's key for this connection: salt SHA-256(HELLO, CHALLENGE), info
+ * "bascule link 1 seal " and the role of the sender.
+ *
  * Every message, all numbers big-endian: 4 magic "BSLK", 1 type, 1 zero, 2 bytes that follow. Then
  *
  * ```
  * 1 HELLO      2 oldest version, 2 newest version, 4 key id, 8 cluster hash, 32 nonce,
- *              1 n, n node, 1 v, v volume
+ *              1 n, n node, 1 v, v volume, 1 flags: 1 = what follows is to be encrypted
  * 2 CHALLENGE  2 version, 32 nonce, 1 n, n node, 32 proof
  * 3 PROOF      32 proof
  * 4 REFUSED    1 code
  * ```
  */
 
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
 import { clusterHash } from "./frame.ts";
 import { LINK_VERSIONS } from "./link_versions.ts";
 import {
@@ -70,6 +74,14 @@ export interface LinkNames {
   readonly peers: readonly string[];
   /** Initiator: the one volume that it wants. Acceptor: the volumes served here. */
   readonly volumes: readonly string[];
+  /** What follows is to be encrypted; both ends must want the same. */
+  readonly encrypt?: boolean;
+}
+
+/** Keys of an encrypted link, 32 bytes each. */
+export interface SealKeys {
+  readonly send: Uint8Array;
+  readonly receive: Uint8Array;
 }
 
 /** What a step of the challenge came to. `send` goes out first, also when refused. */
@@ -81,6 +93,8 @@ export type LinkStep =
     readonly peer: string;
     readonly volume: string;
     readonly version: number;
+    /** null: the link is not encrypted. */
+    readonly seal: SealKeys | null;
     /** Bytes after the challenge: the first of the replication frames. */
     readonly rest: Uint8Array;
   }
@@ -192,6 +206,7 @@ class Initiator extends Side {
       nonce,
       prefixed(names.node),
       prefixed(volume),
+      Uint8Array.of(names.encrypt === true ? FLAG_ENCRYPT : 0),
     );
   }
 
@@ -227,6 +242,7 @@ class Initiator extends Side {
       peer,
       volume: this.#names.volumes[0]!,
       version,
+      seal: sealKeys(this.#key, this.opening, whole, "initiator", this.#names),
       rest: NOTHING,
     };
   }
@@ -236,13 +252,21 @@ class Initiator extends Side {
   }
 }
 
+interface Due {
+  readonly proof: Uint8Array;
+  readonly peer: string;
+  readonly volume: string;
+  readonly version: number;
+  readonly seal: SealKeys | null;
+}
+
 class Acceptor extends Side {
   readonly opening: Uint8Array = NOTHING;
   readonly #keys: LinkKeys;
   readonly #names: LinkNames;
   readonly #nonce: Uint8Array;
   /** Set once HELLO was taken: what the initiator's proof must be, and what it opens. */
-  #due: { proof: Uint8Array; peer: string; volume: string; version: number } | undefined;
+  #due: Due | undefined;
 
   constructor(keys: LinkKeys, names: LinkNames, nonce: Uint8Array) {
     super();
@@ -266,6 +290,7 @@ class Acceptor extends Side {
     const nonce = reader.bytes(NONCE_BYTES);
     const peer = reader.name();
     const volume = reader.name();
+    const flags = reader.uint8();
     reader.end();
     const version = Math.min(newest, LINK_VERSIONS.newest);
     if (version < Math.max(oldest, LINK_VERSIONS.oldest)) {
@@ -289,6 +314,13 @@ class Acceptor extends Side {
     if (!this.#names.volumes.includes(volume)) {
       throw new Refusal("volume", `${peer} asks for volume ${volume}, which is not served here`);
     }
+    if (flags !== (this.#names.encrypt === true ? FLAG_ENCRYPT : 0)) {
+      throw new Refusal(
+        "encryption",
+        `${peer} wants the link ${flags === 0 ? "plain" : "encrypted"}, this node does not; ` +
+          "compare `encrypt` in the configuration files",
+      );
+    }
     const claims = message(
       Type.Challenge,
       PROOF_BYTES,
@@ -297,14 +329,15 @@ class Acceptor extends Side {
       prefixed(this.#names.node),
     );
     const challenge = concat(claims, proofOf(key, "acceptor", whole, claims));
-    this.#due = { proof: proofOf(key, "initiator", whole, challenge), peer, volume, version };
+    const seal = sealKeys(key, whole, challenge, "acceptor", this.#names);
+    this.#due = { proof: proofOf(key, "initiator", whole, challenge), peer, volume, version, seal };
     return { verdict: "more", send: challenge };
   }
 
   #checkProof(
     type: number,
     whole: Uint8Array,
-    due: { proof: Uint8Array; peer: string; volume: string; version: number },
+    due: Due,
   ): LinkStep {
     if (type !== Type.Proof) throw new Refusal("protocol", `message ${type} where PROOF was due`);
     const reader = new Reader(whole);
@@ -313,8 +346,8 @@ class Acceptor extends Side {
     if (!timingSafeEqual(proof, due.proof)) {
       throw new Refusal("proof", `${due.peer} does not hold the key it named`);
     }
-    const { peer, volume, version } = due;
-    return { verdict: "ok", send: NOTHING, peer, volume, version, rest: NOTHING };
+    const { peer, volume, version, seal } = due;
+    return { verdict: "ok", send: NOTHING, peer, volume, version, seal, rest: NOTHING };
   }
 
   /** After CHALLENGE an honest peer is done with the challenge: it would take a code for a frame. */
@@ -334,6 +367,7 @@ const ADVICE: Readonly<Record<LinkRefusal, string>> = {
   node: "its configuration does not name this node as a replica; compare the configuration files",
   self: "it took this node for itself",
   proof: "it holds another key under this key id; compare the key files",
+  encryption: "only one of the two has encrypt = true; compare the configuration files",
 };
 
 function admit(peer: string, names: LinkNames): void {
@@ -341,6 +375,26 @@ function admit(peer: string, names: LinkNames): void {
   if (!names.peers.includes(peer)) {
     throw new Refusal("node", `${peer} is none of the nodes expected here`);
   }
+}
+
+/** Flag of HELLO. */
+const FLAG_ENCRYPT = 1;
+
+function sealKeys(
+  key: Uint8Array,
+  hello: Uint8Array,
+  challenge: Uint8Array,
+  role: "initiator" | "acceptor",
+  { encrypt }: LinkNames,
+): SealKeys | null {
+  if (encrypt !== true) return null;
+  const salt = createHash("sha256").update(hello).update(challenge).digest();
+  const keyOf = (sender: string) =>
+    new Uint8Array(hkdfSync("sha256", key, salt, `bascule link 1 seal ${sender}`, 32));
+  const [initiator, acceptor] = [keyOf("initiator"), keyOf("acceptor")];
+  return role === "initiator"
+    ? { send: initiator, receive: acceptor }
+    : { send: acceptor, receive: initiator };
 }
 
 /** Labels keep the two directions, and every other use of the key, apart. */

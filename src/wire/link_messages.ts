@@ -32,6 +32,7 @@ export const REASONS = [
   "node",
   "self",
   "proof",
+  "encryption",
 ] as const;
 
 /** Why a link was refused: what failed, by the side that saw it. */

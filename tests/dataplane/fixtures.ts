@@ -38,6 +38,7 @@ export interface ReplicaOptions {
   readonly engine?: EngineName;
   readonly moduleUrl?: string;
   readonly timeout?: number;
+  readonly encrypt?: boolean;
   /** Default `data`. */
   readonly volume?: string;
   /** Default: a unix socket in the rig's directory. */
@@ -83,6 +84,7 @@ export class Replica {
       io: options.io ?? "buffered",
       timeout: options.timeout ?? 2000,
       freezeLimit: options.freezeLimit ?? 60_000,
+      encrypt: options.encrypt === true,
       onIoError: "detach",
       alExtents: "auto",
       resync: DEFAULT_RESYNC,

@@ -5,6 +5,9 @@ export class LinkProxy {
   readonly port: number;
   /** Bytes that went towards the target. */
   forwarded = 0;
+  /** Whether this byte pattern went by, in one piece. */
+  seen = false;
+  watchFor: Uint8Array | null = null;
   /** New connections are refused while this is off. */
   open = true;
   /** Turns one bit over in the first piece towards the target that is longer than this; once. */
@@ -73,6 +76,9 @@ export class LinkProxy {
         const count = await from.read(buffer);
         if (count === null) break;
         await this.#held?.promise;
+        if (this.watchFor !== null && contains(buffer.subarray(0, count), this.watchFor)) {
+          this.seen = true;
+        }
         if (forward) this.forwarded += count;
         if (forward && count > this.damageAbove) {
           buffer[count - 10]! ^= 4;
@@ -100,4 +106,12 @@ function closeQuietly(resource: { close(): void }): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.BadResource)) throw error;
   }
+}
+
+function contains(bytes: Uint8Array, pattern: Uint8Array): boolean {
+  const first = pattern[0]!;
+  for (let at = bytes.indexOf(first); at >= 0; at = bytes.indexOf(first, at + 1)) {
+    if (pattern.every((byte, i) => bytes[at + i] === byte)) return true;
+  }
+  return false;
 }

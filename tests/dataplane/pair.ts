@@ -16,6 +16,8 @@ export interface PairOptions {
   readonly export?: ExportConfig;
   /** Reach b at this port in place of its own. */
   readonly through?: number;
+  /** The link is encrypted. */
+  readonly encrypt?: boolean;
   /** Further ports at which a may reach b, in order of preference. */
   readonly throughMore?: readonly number[];
   /** Where b listens; default: any free port. */
@@ -172,6 +174,7 @@ export class Pair {
       ...(engine === undefined ? {} : { engine }),
       ...(protocol === undefined ? {} : { protocol }),
       ...(io === undefined ? {} : { io }),
+      ...(this.#options.encrypt === true ? { encrypt: true } : {}),
       ...(freezeLimit === undefined ? {} : { freezeLimit }),
       ...(this.#options.export === undefined ? {} : { export: this.#options.export }),
     });

@@ -181,6 +181,31 @@ Deno.test("the newest version that both speak is used, and without one a peer is
   assert.equal(reasonOf(offered(4, 1)), "version");
 });
 
+Deno.test("an encrypted link has keys of its own each time, and both ends must want it", () => {
+  const sealed = () => {
+    const [one, two] = [
+      initiator({ a: { encrypt: true } }, crypto.getRandomValues(new Uint8Array(32))),
+      acceptor({ b: { encrypt: true } }, crypto.getRandomValues(new Uint8Array(32))),
+    ];
+    const a = one.consume(two.consume(one.opening).send);
+    const b = two.consume(a.send);
+    assert.ok(a.verdict === "ok" && b.verdict === "ok" && a.seal && b.seal);
+    assert.deepEqual(a.seal.send, b.seal.receive);
+    assert.deepEqual(a.seal.receive, b.seal.send);
+    assert.notDeepEqual(a.seal.send, a.seal.receive);
+    return a.seal.send;
+  };
+  assert.notDeepEqual(sealed(), sealed());
+  const { a } = converse();
+  assert.ok(a.verdict === "ok" && a.seal === null);
+  const wants = initiator({ a: { encrypt: true } });
+  assert.equal(reasonOf(acceptor().consume(wants.opening)), "encryption");
+  const plain = initiator();
+  const refused = acceptor({ b: { encrypt: true } }).consume(plain.opening);
+  assert.equal(reasonOf(refused), "encryption");
+  assert.match((plain.consume(refused.send) as { detail: string }).detail, /encrypt = true/);
+});
+
 Deno.test("noise is refused or waited on, never accepted, never thrown about", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), fc.nat(12), (noise, keep) => {
     const { hello } = transcript();

@@ -111,6 +111,7 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
       keys: { active: init.activeKey, keys: init.keys },
       peers: init.peers,
       listeners,
+      encrypt: init.encrypt,
       timeout: init.timeout,
     }, this.#now);
     const { fastZero, fastZeroAllocated } = disk;

@@ -1,6 +1,7 @@
 /** The sending side of a replication link: frames in order, short ones together. */
 import type { Slab } from "../../os/memory.ts";
 import { MAX_HEAD_BYTES } from "../../wire/block_frames.ts";
+import { SEAL_BYTES, type Sealer } from "../../wire/link_seal.ts";
 import { REPLICATION_HEADER_BYTES } from "../../wire/replication.ts";
 import type { Completion } from "./operations.ts";
 import type { ReplicationHost } from "./replication.ts";
@@ -38,6 +39,7 @@ export class FrameSender implements Completion {
   readonly #scratch = new Uint8Array(REPLICATION_HEADER_BYTES + MAX_HEAD_BYTES);
   readonly #scratchView = new DataView(this.#scratch.buffer);
   #waiting: Waiting[] = [];
+  #sealer: Sealer | null = null;
   #busy = 0;
   #closed = false;
   /** Payload of the flush under way. */
@@ -70,13 +72,24 @@ export class FrameSender implements Completion {
     return this.#scratchView;
   }
 
+  /** From now on everything is sealed. */
+  encrypt(sealer: Sealer): void {
+    this.#sealer = sealer;
+  }
+
   /** The encoded header and this head are a whole frame. */
   commitHeader(head: Uint8Array): void {
-    this.#append(this.#headed(head), -1, 0, 0);
+    if (this.#sealer !== null) this.bytes(this.#headed(head));
+    else this.#append(this.#headed(head), -1, 0, 0);
   }
 
   /** Header and head are followed by `length` bytes at `from` of the pool, in this buffer. */
   commitWithPayload(head: Uint8Array, buffer: number, from: number, length: number): void {
+    if (this.#sealer !== null) {
+      this.bytes(this.#headed(head));
+      this.bytes(this.#host.pool.slab.bytes.subarray(from, from + length));
+      return;
+    }
     this.#host.pool.retain(buffer);
     this.#append(this.#headed(head), buffer, from, length);
   }
@@ -88,6 +101,15 @@ export class FrameSender implements Completion {
 
   /** Any bytes: control frames, the challenge. */
   bytes(bytes: Uint8Array): void {
+    const sealer = this.#sealer;
+    if (sealer === null) return this.#pieces(bytes);
+    if (this.#closed) return;
+    for (let at = 0; at < bytes.length; at += SEAL_BYTES) {
+      this.#pieces(sealer.seal(bytes.subarray(at, at + SEAL_BYTES)));
+    }
+  }
+
+  #pieces(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += RECORD_BYTES) {
       this.#append(bytes.subarray(at, at + RECORD_BYTES), -1, 0, 0);
     }

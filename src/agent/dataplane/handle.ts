@@ -227,6 +227,7 @@ function workerInit(
     resync: volume.resync,
     verify: volume.verify,
     afterSplitBrain: volume.afterSplitBrain,
+    encrypt: volume.encrypt === true,
     onIoError: volume.onIoError,
     io: volume.io,
     disk: own.disk,

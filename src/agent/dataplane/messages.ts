@@ -43,6 +43,7 @@ export interface WorkerInit {
   readonly resync: ResyncSettings;
   readonly verify: VerifySettings;
   readonly afterSplitBrain: SplitBrainPolicy;
+  readonly encrypt: boolean;
   readonly onIoError: "detach" | "hand-over";
   readonly io: "direct" | "buffered";
   readonly disk: string;

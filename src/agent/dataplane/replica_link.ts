@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { ControlMessage, FrameKind } from "../../volume/types.ts";
 import { createChallenge, type LinkChallenge, NONCE_BYTES } from "../../wire/link_auth.ts";
+import { Opener, Sealer } from "../../wire/link_seal.ts";
 import {
   carriesData,
   CONTROL_KIND,
@@ -27,7 +28,7 @@ const RING_BYTES = 256 * 1024;
 const DIRECT_BYTES = 8 * 1024;
 
 /** Bytes of the slab that one link takes. */
-export const LINK_BYTES = RECEIVE_BYTES + RING_BYTES;
+export const LINK_BYTES = 2 * RECEIVE_BYTES + RING_BYTES;
 
 const enum What {
   Connect,
@@ -71,6 +72,9 @@ export class ReplicaLink implements Completion {
   /** Received bytes `[at, end)` of the receive area, counted from its start. */
   #at = 0;
   #end = 0;
+  /** Of an encrypted link: it opens what lies in an area of its own, so many bytes. */
+  #opener: Opener | null = null;
+  #sealedEnd = 0;
   #buffer = -1;
   #control: Uint8Array = NO_HEAD;
   /** Bytes of the payload that are there. */
@@ -168,7 +172,10 @@ export class ReplicaLink implements Completion {
   /** A buffer may be free for the payload that waits. */
   retry(): void {
     if (this.#phase !== Phase.Starved) return;
-    if (this.#provide()) this.#parse();
+    if (this.#provide()) {
+      this.#parse();
+      this.#unseal();
+    }
     this.#receive();
   }
 
@@ -201,7 +208,11 @@ export class ReplicaLink implements Completion {
     this.#operations++;
     const { engine, operations, pool } = this.#host;
     const left = this.#header.length - this.#got;
-    if (this.#phase === Phase.Payload && left >= DIRECT_BYTES) {
+    if (this.#opener !== null) {
+      const tag = operations.begin(this, What.Receive);
+      const at = this.#sealed + this.#sealedEnd;
+      engine.recv(this.#fd, this.#slab, at, RECEIVE_BYTES - this.#sealedEnd, tag);
+    } else if (this.#phase === Phase.Payload && left >= DIRECT_BYTES) {
       const tag = operations.begin(this, What.ReceivePayload);
       engine.recvAll(this.#fd, pool.slab, pool.offset(this.#buffer) + this.#got, left, tag);
     } else {
@@ -220,11 +231,43 @@ export class ReplicaLink implements Completion {
       this.#got += result;
       if (this.#got < this.#header.length) return this.#fail("the peer hung up within a frame");
       this.#payloadComplete();
+    } else if (this.#opener !== null) {
+      this.#sealedEnd += result;
+      this.#unseal();
+      this.#receive();
+      return;
     } else {
       this.#end += result;
     }
     this.#parse();
     this.#receive();
+  }
+
+  /** First byte of what came sealed. */
+  get #sealed(): number {
+    return this.#base + RECEIVE_BYTES + RING_BYTES;
+  }
+
+  /** Opens the records that are whole and hands their content to the parser, as far as it goes. */
+  #unseal(): void {
+    const opener = this.#opener;
+    if (opener === null) return;
+    const { bytes } = this.#slab;
+    const first = this.#sealed;
+    let at = 0;
+    while (this.#phase !== Phase.Starved && this.#phase !== Phase.Closed) {
+      const rest = bytes.subarray(first + at, first + this.#sealedEnd);
+      const size = opener.sizeOf(rest);
+      if (size === 0) break;
+      const plain = size < 0 ? null : opener.open(rest.subarray(0, size));
+      if (plain === null) return this.#fail("the peer sent what its key did not seal");
+      at += size;
+      bytes.set(plain, this.#base + this.#end);
+      this.#end += plain.length;
+      this.#parse();
+    }
+    bytes.copyWithin(first, first + at, first + this.#sealedEnd);
+    this.#sealedEnd -= at;
   }
 
   /** Takes what is in the receive area, as far as it goes. */
@@ -296,11 +339,20 @@ export class ReplicaLink implements Completion {
     this.#challenge = null;
     this.#phase = Phase.Header;
     this.#at = 0;
-    this.#end = step.rest.length;
-    this.#slab.bytes.set(step.rest, this.#base);
+    this.#end = 0;
+    if (step.seal === null) {
+      this.#end = step.rest.length;
+      this.#slab.bytes.set(step.rest, this.#base);
+    } else {
+      this.#sender.encrypt(new Sealer(step.seal.send));
+      this.#opener = new Opener(step.seal.receive);
+      this.#sealedEnd = step.rest.length;
+      this.#slab.bytes.set(step.rest, this.#sealed);
+    }
     this.version = step.version;
     this.peer = this.#host.names.peers.indexOf(step.peer);
     this.#host.opened(this);
+    this.#unseal();
     return true;
   }
 

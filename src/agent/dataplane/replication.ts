@@ -53,6 +53,7 @@ export interface ReplicationSettings {
   readonly peers: readonly PeerAddress[];
   /** Bound and listening; they belong to the links from here on. */
   readonly listeners: readonly number[];
+  readonly encrypt: boolean;
   /** Milliseconds without an acknowledgement from the peer's kernel. */
   readonly timeout: number;
 }
@@ -127,6 +128,7 @@ export class Replication implements Completion, ReplicationHost {
       node: settings.node,
       peers: settings.peers.map((peer) => peer.node),
       volumes: [settings.volume],
+      encrypt: settings.encrypt,
     };
     this.#settings = settings;
     this.#events = plane;
