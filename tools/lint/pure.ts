@@ -17,7 +17,16 @@ const FFI_HOME = /(^|\/)src\/os\//;
 /** Built-in modules that compute and nothing else: the names a pure file may import; null: all. */
 export const PURE_BUILTINS: Readonly<Record<string, readonly string[] | null>> = {
   "node:zlib": ["crc32"],
-  "node:crypto": ["createHash", "createHmac", "timingSafeEqual", "Hash", "Hmac"],
+  "node:crypto": [
+    "createHash",
+    "createCipheriv",
+    "createDecipheriv",
+    "createHmac",
+    "hkdfSync",
+    "timingSafeEqual",
+    "Hash",
+    "Hmac",
+  ],
   "node:buffer": null,
 };
 
