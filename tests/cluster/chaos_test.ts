@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { DEADTIME, makeConfig, type Shape } from "./configs.ts";
-import { World } from "./world.ts";
+import { FENCE_WORKS, World } from "./world.ts";
 
 /**
  * Random crashes (between any two effects too), cuts, one-way cuts, pauses, clock drift, loss, doubling,
@@ -8,8 +8,14 @@ import { World } from "./world.ts";
  * all the while: at most one node serves (P3), chosen values form one chain, no ballot has two values,
  * "known chosen" is true, a promoted replica holds every acknowledged write (P1, P2).
  */
-function chaos(seed: number, shape: Shape, rounds: number): World {
+function chaos(
+  seed: number,
+  shape: Shape,
+  rounds: number,
+  prepare: (world: World) => void = () => {},
+): World {
   const world = new World({ config: makeConfig(shape), seed, drift: seed % 2 === 0 });
+  prepare(world);
   const random = () => world.random();
   const names = [...world.nodes.keys()];
   const pick = () => names[Math.floor(random() * names.length)]!;
@@ -76,6 +82,7 @@ function disturb(world: World, name: string, other: string, round: number): void
 /** Nothing disturbs any more, nothing is in standby or failed: somebody has to serve. */
 function heal(world: World): void {
   world.heal();
+  world.fenceDevice = () => FENCE_WORKS;
   world.loss = 0;
   world.delay = [0.5, 5];
   let id = 1000;
@@ -106,10 +113,15 @@ function heal(world: World): void {
   }
 }
 
-function campaign(shape: Shape, seeds: number, rounds: number): void {
+function campaign(
+  shape: Shape,
+  seeds: number,
+  rounds: number,
+  prepare: (world: World) => void = () => {},
+): void {
   for (let seed = 1; seed <= seeds; seed++) {
     try {
-      const world = chaos(seed, shape, rounds);
+      const world = chaos(seed, shape, rounds, prepare);
       heal(world);
       // And it stays so: nothing flaps.
       world.run(5 * DEADTIME);
@@ -138,6 +150,23 @@ Deno.test("chaos: three data nodes without a volume, two groups, failback now", 
 
 Deno.test("chaos: five voters", () => {
   campaign({ nodes: ["a", "b", "v", "w", "x"], witnesses: ["v", "w", "x"] }, 15, 12);
+});
+
+Deno.test("chaos: a pair that fences, with devices that work, fail and lose their answer", () => {
+  // The world checks all the while that one serves, and that it holds what was acknowledged.
+  campaign(
+    { nodes: ["a", "b"], witnesses: [], quorum: "fencing" },
+    40,
+    14,
+    (world) => {
+      world.fenceDevice = () => {
+        const draw = world.random();
+        const offAt = draw < 0.2 ? null : 50 + 1500 * world.random();
+        const answersAt = (offAt ?? 50) + 200 * world.random();
+        return { offAt, answersAt, confirmed: draw > 0.3 };
+      };
+    },
+  );
 });
 
 Deno.test("the same seed gives the same run", () => {
