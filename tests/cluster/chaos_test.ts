@@ -155,9 +155,9 @@ Deno.test("chaos: five voters", () => {
 Deno.test("chaos: a pair that fences, with devices that work, fail and lose their answer", () => {
   // The world checks all the while that one serves, and that it holds what was acknowledged.
   campaign(
-    { nodes: ["a", "b"], witnesses: [], quorum: "fencing" },
+    { nodes: ["a", "b"], witnesses: [], quorum: "fencing", fenceDelay: 300 },
     40,
-    14,
+    20,
     (world) => {
       world.fenceDevice = () => {
         const draw = world.random();

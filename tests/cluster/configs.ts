@@ -30,6 +30,7 @@ export interface Shape {
   readonly volume?: boolean;
   readonly quorum?: QuorumMode;
   readonly bootAlone?: boolean;
+  readonly fenceDelay?: number;
   /** More groups of the same shape, without a volume. */
   readonly groups?: readonly string[];
 }
@@ -110,7 +111,7 @@ export function makeConfig(shape: Shape = {}): Config {
       pingInterval: 1000,
       pingSettle: 5000,
       quorum: shape.quorum ?? "majority",
-      fenceDelay: 2 * DEADTIME,
+      fenceDelay: shape.fenceDelay ?? 2 * DEADTIME,
       bootAlone: shape.bootAlone ?? false,
       realtime: true,
     },
