@@ -129,7 +129,7 @@ export class Replica {
   }
 
   /** Waits until the condition holds, for at most so many milliseconds. */
-  async until(what: string, condition: () => boolean, patience = 20_000): Promise<void> {
+  async until(what: string, condition: () => boolean, patience = 60_000): Promise<void> {
     const deadline = performance.now() + patience;
     while (!condition()) {
       const left = deadline - performance.now();
