@@ -76,6 +76,7 @@ export function statusDocument(
       problem: file.problem,
       ...file.differences,
       leaving: seen.config.leaving,
+      waitsFor: seen.config.waitsFor,
     },
   };
 }

@@ -51,7 +51,7 @@ export function formatMicroseconds(microseconds: number): string {
 function warningLines({ maintenance, config, nodes }: StatusDocument): string[] {
   const lines = maintenance ? ["MAINTENANCE: nothing is started, stopped or moved"] : [];
   if (config === undefined) return lines;
-  const { running, pushed, file, problem, restart, refused, leaving } = config;
+  const { running, pushed, file, problem, restart, refused, leaving, waitsFor } = config;
   if (problem !== null) lines.push(`the configuration file is not good: ${problem}`);
   if (file !== null && file === pushed && restart.length + refused.length > 0) {
     const [first] = [...refused, ...restart];
@@ -70,7 +70,7 @@ function warningLines({ maintenance, config, nodes }: StatusDocument): string[] 
         (pushed === null ? "this node" : "the one that was pushed"),
     );
   }
-  if (leaving.length > 0) lines.push(`${leaving.join(", ")} will leave the voters`);
+  if (waitsFor) lines.push(`the pushed configuration waits for ${waitsFor}`);
   return lines;
 }
 

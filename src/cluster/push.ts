@@ -179,6 +179,14 @@ function whatUses(state: ClusterState, peer: Peer): string | null {
   return null;
 }
 
+/** The same, for the configuration that runs here, where it is the pushed one. */
+export function pushUnderWay(state: ClusterState): string | null {
+  const record = knownCluster(state);
+  return record === null || record.config !== state.pushed.hash
+    ? null
+    : pushWaitsFor(state, record);
+}
+
 /** What a push still waits for; null: nothing, the voters are those of the configuration. */
 export function pushWaitsFor(state: ClusterState, record: ClusterRecord): string | null {
   const wanted = state.pushed.nodes.map(({ name }) => name);

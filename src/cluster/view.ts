@@ -6,7 +6,7 @@ import type { Group } from "./group_state.ts";
 import { ownerLostSince } from "./lease.ts";
 import { type FrameCounters, isAlive, silenceStep } from "./membership.ts";
 import type { Decision } from "./ownership.ts";
-import { leavingNodes } from "./push.ts";
+import { leavingNodes, pushUnderWay } from "./push.ts";
 import { countVotes, type Votes } from "./quorum.ts";
 import { type ClusterState, knownCluster, protocolInForce } from "./state.ts";
 import type {
@@ -126,6 +126,8 @@ export interface ConfigView {
   readonly pushed: string | null;
   /** Voters that the running configuration does not name any more. */
   readonly leaving: readonly string[];
+  /** What the change of voters still waits for; null: nothing. */
+  readonly waitsFor: string | null;
 }
 
 /** Looks at the core. `now`: of the same clock as the steps. */
@@ -159,6 +161,7 @@ export function view(state: ClusterState, now: number): ClusterView {
       file: state.file?.config.hash ?? null,
       pushed: knownCluster(state)?.config ?? null,
       leaving: leavingNodes(state),
+      waitsFor: pushUnderWay(state),
     },
   };
 }

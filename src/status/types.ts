@@ -51,6 +51,8 @@ export interface ConfigStatus {
   readonly refused: readonly string[];
   /** Voters that the running configuration does not name any more. */
   readonly leaving: readonly string[];
+  /** What the change of voters still waits for; null: nothing. */
+  readonly waitsFor?: string | null;
 }
 
 /** Whether this node and those it hears can decide. */

@@ -133,6 +133,8 @@ Deno.test("status shows maintenance, pings, and every configuration that is not 
     "serveur-a, serveur-b, temoin run another configuration than the one that was pushed",
   ]);
   assert.match(show({ config: { ...CONFIG, file: "cccc" } })[0]!, /bascule config push/);
+  const waits = { ...CONFIG, pushed: "aaaa", waitsFor: "temoin to come up and join the voters" };
+  assert.match(show({ config: waits })[0]!, /waits for temoin to come up and join the voters/);
   const reach = { "192.0.2.254": false, "192.0.2.253": true };
   const measured = DOCUMENT.nodes.map((node) => ({ ...node, reach }));
   const lines = show({ nodes: measured, groups: [WEB] });

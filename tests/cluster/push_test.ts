@@ -87,6 +87,7 @@ Deno.test("the old witness stays until the new one is up, and the push goes on b
   assert.match(answer(world, 1, "a", 60 * DEADTIME) ?? "", /waits for v to come up and join/);
   assert.equal(voters(world), "a b w");
   assert.deepEqual(world.view("a").config.leaving, ["w"]);
+  assert.match(world.view("b").config.waitsFor ?? "", /v to come up and join the voters/);
   // It still votes: the loss of b stops nothing.
   world.crash("b");
   world.run(4 * DEADTIME);
@@ -95,6 +96,7 @@ Deno.test("the old witness stays until the new one is up, and the push goes on b
   world.start("v");
   world.until("the voters are those of the file", () => voters(world) === "a b v", 20 * DEADTIME);
   assert.deepEqual(world.view("a").config.leaving, []);
+  assert.equal(world.view("a").config.waitsFor, null);
 });
 
 Deno.test("a crash of any node in the middle of a push leaves a push that ends", () => {
