@@ -42,6 +42,21 @@ Deno.test("P3: two machines that answer for one address", () => {
   assert.match(found!, /^P3: n1 and n2 both hold the address of web/);
 });
 
+Deno.test("P3: a machine that stood still with its clock is forgiven its address for a lease", () => {
+  const freeze: TimedFault = { at: LATER, fault: "freeze", node: "n1", for: 6000 };
+  assert.equal(outcomeOf(() => {}, {}, [freeze]), null);
+  const found = outcomeOf(
+    (world) => {
+      for (const machine of world.machines) {
+        Object.defineProperty(machine, "stale", { value: false });
+      }
+    },
+    {},
+    [freeze],
+  );
+  assert.match(found!, /^P3: n1 and n2 both hold the address of web/);
+});
+
 Deno.test("P1: a disk of the in-sync set that forgets, found at the next acknowledged write", () => {
   const found = outcomeOf((world) => {
     at(world, LATER, () => {
