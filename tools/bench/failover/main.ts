@@ -35,11 +35,12 @@ const CONTENDERS: readonly Contender[] = [
 ];
 
 const USAGE = `deno task bench:failover [--rounds N] [--scenario NAME]… [--contender NAME[/MS]]…
-  [--json FILE] [--keep DIR]
+  [--json FILE] [--directory DIR] [--keep DIR]
 scenarios: ${SCENARIOS.join(", ")}; default: all
 contenders: ${CONTENDERS.map(label).join(", ")}; default: all
 --json: results are added to those that the file has already
---keep: logs are left in this directory`;
+--directory: where nodes keep their state; how fast its disk syncs is part of a move. Default: /tmp
+--keep: the same, and everything is left there`;
 
 function label({ name, deadtime }: Contender): string {
   return `${name}/${deadtime}`;
@@ -50,6 +51,7 @@ interface Settings {
   readonly scenarios: readonly Scenario[];
   readonly contenders: readonly Contender[];
   readonly json: string | undefined;
+  readonly directory: string;
   readonly keep: string | undefined;
 }
 
@@ -61,6 +63,7 @@ function settings(): Settings {
       scenario: { type: "string", multiple: true },
       contender: { type: "string", multiple: true },
       json: { type: "string" },
+      directory: { type: "string", default: "/tmp" },
       keep: { type: "string" },
     },
   });
@@ -81,6 +84,7 @@ function settings(): Settings {
     scenarios: SCENARIOS.filter((name) => chosen.includes(name)),
     contenders: CONTENDERS.filter((each) => contenders.includes(each)),
     json: values.json,
+    directory: values.directory,
     keep: values.keep,
   };
 }
@@ -100,7 +104,7 @@ async function main(): Promise<number> {
     printError(`nothing can be measured here, it takes network namespaces: ${inside.refused}`);
     return 1;
   }
-  const directory = how.keep ?? Deno.makeTempDirSync({ dir: "/tmp", prefix: "bsc-" });
+  const directory = how.keep ?? Deno.makeTempDirSync({ dir: how.directory, prefix: "bsc-" });
   try {
     await measure(how, directory);
     return 0;
