@@ -87,7 +87,9 @@ export class Adversary {
     if (!MOMENTS.has(rule) || !chance.is(options.ambush)) return;
     const allowed = AMBUSHES.filter((name) => options.weights[name] > 0);
     if (allowed.length === 0) return;
-    const name = chance.pick(allowed);
+    // Who was thought dead is heard again, between the question and the vote.
+    const returns = rule === "take" && options.weights.heal > 0 && chance.is(0.3);
+    const name = returns ? "heal" : chance.pick(allowed);
     const target = chance.is(0.7) ? machine : chance.pick(machines);
     // Never at the very moment of anything else: a list of faults is replayed by its times.
     const delay = chance.is(0.3) ? chance.between(1e-6, 1e-3) : chance.around(5);

@@ -62,7 +62,7 @@ export class Client {
       if (this.#stopped) return;
       const plane = this.#serving();
       if (plane === null) return this.#next();
-      const kind = this.#chance.is(0.5)
+      const kind = this.#chance.is(this.#world.options.writes)
         ? RequestKind.Write
         : this.#chance.is(0.8)
         ? RequestKind.Read

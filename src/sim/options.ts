@@ -94,6 +94,8 @@ export interface Options {
   readonly think: number;
   /** Blocks that clients touch. */
   readonly hotBlocks: number;
+  /** Share of requests that write: where it is small, what one Primary left behind is read by the next. */
+  readonly writes: number;
   /** Messages pass through the codecs of the wire. */
   readonly codecs: boolean;
 }
@@ -129,6 +131,7 @@ export const PLAIN: Options = {
   depth: 1,
   think: 500,
   hotBlocks: 4,
+  writes: 0.5,
   codecs: false,
 };
 
@@ -190,6 +193,7 @@ export function drawOptions(seed: number, duration: number): Options {
     hotBlocks: chance.pick([1, 2, 4, 8, 16]),
     // This program's codecs write no version but its own.
     codecs: chance.is(0.03) && weights.upgrade === 0,
+    writes: chance.pick([0.5, 0.5, 0.05]),
   });
 }
 
