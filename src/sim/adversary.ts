@@ -84,6 +84,7 @@ export class Adversary {
     const { options, machines } = this.#world;
     const chance = this.#chance;
     if (this.#over) return;
+    if (rule === "take" && chance.is(options.ambush / 2)) this.#killVoter(machine);
     if (!MOMENTS.has(rule) || !chance.is(options.ambush)) return;
     const allowed = AMBUSHES.filter((name) => options.weights[name] > 0);
     if (allowed.length === 0) return;
@@ -95,6 +96,20 @@ export class Adversary {
     const delay = chance.is(0.3) ? chance.between(1e-6, 1e-3) : chance.around(5);
     this.#world.schedule.after(delay, () => {
       if (!this.#over && !this.#injector.waits) this.#inject(name, target);
+    });
+  }
+
+  /** Whoever is asked for its vote forgets, by a quick restart, whom it granted what. */
+  #killVoter(taker: Machine): void {
+    const { machines, options: { weights, deadtime } } = this.#world;
+    const others = machines.filter((each) => each !== taker);
+    if (weights.kill === 0 || others.length === 0) return;
+    const { name: node } = this.#chance.pick(others);
+    const down = deadtime * this.#chance.between(0, 0.2);
+    this.#world.schedule.after(this.#chance.around(20), () => {
+      if (!this.#over && !this.#injector.waits) {
+        this.#injector.inject({ fault: "kill", node, down });
+      }
     });
   }
 

@@ -26,7 +26,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 47,
     name: "refusal-at-prepare-only",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before: `      const why = refusesTakes(state, register, takes, value.owner?.node ?? "");
@@ -57,7 +57,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 49,
     name: "no-wait-after-voter-restart",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before: `  if (now < acceptor.restartedUntil) return "restarted";\n`,
@@ -67,7 +67,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 50,
     name: "lease-from-receipt",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: LEASE,
       before: "    if (sent !== null) addVote(group, peer.node, sent);",
@@ -101,7 +101,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 53,
     name: "grant-to-who-does-not-hear",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before: "  if (sent === null || state.now - sent > state.timing.warntime) return;\n",
@@ -111,7 +111,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 54,
     name: "refusal-by-own-record",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before:
@@ -130,7 +130,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 55,
     name: "grant-ignores-run",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before: `  for (const [group, epoch] of Object.entries(heartbeat.asks)) {
@@ -146,7 +146,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 56,
     name: "sole-while-grow-in-doubt",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: LEASE,
       before: `    !group.requests.some(({ kind }) => kind === "grow") &&\n`,
@@ -187,7 +187,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 65,
     name: "write-back-unchecked",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before: "    if (takes && !isClusterRecord(value)) {",

@@ -10,7 +10,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 34,
     name: "promise-not-durable",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before:
@@ -21,7 +21,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 35,
     name: "ballot-reused",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: REGISTER,
       before: "    ballot: { n: register.maxN, ...state.self },",
@@ -37,7 +37,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 36,
     name: "voter-without-memory-votes",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: "src/cluster/quorum.ts",
       before: "voter.node === node && voter.voterId === voterId);",
@@ -55,7 +55,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 37,
     name: "voter-readmitted-by-copy",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: "src/cluster/voters.ts",
       before: `    votersVersion: record.votersVersion + 1,
@@ -81,7 +81,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 39,
     name: "read-without-write-back",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: REGISTER,
       before:
@@ -92,7 +92,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 40,
     name: "own-acceptor-as-cache",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: "src/cluster/facts.ts",
       before:
@@ -104,7 +104,7 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 41,
     name: "accept-ignores-promise",
-    seeds: 200,
+    seeds: 300,
     patches: [{
       file: ACCEPTOR,
       before:

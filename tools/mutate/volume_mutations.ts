@@ -183,7 +183,7 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 12,
     name: "takeover-keeps-the-set",
-    seeds: 100,
+    seeds: 300,
     patches: [{
       file: "src/cluster/drafts.ts",
       before: "  const keeps = base !== null && base.owner === null && forced === null;",
@@ -228,7 +228,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     patches: [{
       file: "src/volume/report.ts",
       before: "    sole: soleValid ? own.sole!.epoch : null,",
-      after: "    sole: soleValid ? own.sole!.epoch : own.epoch,",
+      after:
+        `    sole: soleValid ? own.sole!.epoch : context.role === "Secondary" ? own.epoch : null,`,
     }, {
       file: PROMOTION,
       before: "  const resumes = order.epoch === own.epoch && own.sole?.epoch === order.epoch &&",
