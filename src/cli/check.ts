@@ -36,6 +36,7 @@ export function runCheck(options: GlobalOptions): Promise<number> {
   if (options.node !== undefined) localNode(config, options);
   if (!reportKeyFile(config.cluster.keyFile)) return Promise.resolve(EXIT.usage);
   if (!reportTlsFiles(config)) return Promise.resolve(EXIT.usage);
+  reportFencePrograms(config);
   printLine(`${options.config}: good; ${summary(config)}`);
   return Promise.resolve(EXIT.done);
 }
@@ -69,6 +70,28 @@ function reportTlsFiles({ volumes }: Config): boolean {
     printError(severity === "warning" ? `warning: ${text}` : text);
   }
   return findings.every(({ severity }) => severity === "warning");
+}
+
+/** Names fence programs that are not here, where the agent would have to run them. */
+function reportFencePrograms({ nodes, cluster }: Config): void {
+  if (cluster.quorum !== "fencing") return;
+  const programs = nodes.flatMap(({ name, fence }) =>
+    fence.map(({ command }) => ({ name, program: command[0]! }))
+  );
+  for (const { name, program } of programs) {
+    let executable = false;
+    try {
+      const { isFile, mode } = Deno.statSync(program);
+      executable = isFile && ((mode ?? 0) & 0o111) !== 0;
+    } catch {
+      // Whatever keeps it from being looked at keeps it from being run.
+    }
+    if (executable) continue;
+    printError(
+      `warning: nodes.${name}.fence: ${program} is no program on this machine, so ${name} could not be ` +
+        "fenced from here; install it, and try it before it is needed",
+    );
+  }
 }
 
 function summary(config: Config): string {

@@ -79,8 +79,14 @@ function section(header: readonly string[], rows: readonly (readonly string[])[]
 }
 
 /** What is unusual about a pair. */
-function quorumLines({ solo, fence }: QuorumStatus): string[] {
+function quorumLines({ have, joint, solo, fence }: QuorumStatus): string[] {
   const lines: string[] = [];
+  if (joint === false && !have) {
+    lines.push(
+      "this node WAITS FOR ITS PEER: it has not read the records together with it since its start, and",
+      "  the peer may have gone on alone; start it, or if it is lost for good: bascule volume promote",
+    );
+  }
   if (solo !== undefined) lines.push(`${solo} decides alone until its peer votes again`);
   if (fence?.state === "pending") lines.push(`${fence.node} is being fenced, I/O waits for it`);
   if (fence?.state === "failed") {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SAMPLE } from "../config/sample.ts";
+import { edited, SAMPLE } from "../config/sample.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const EXAMPLE = new URL("../../config/bascule.toml", import.meta.url).pathname;
@@ -94,6 +94,21 @@ test("check looks at the certificates of exports, once each", async (directory) 
   const bad = await bascule("check", "-c", file);
   assert.deepEqual([bad.code, bad.out], [2, ""]);
   assert.match(bad.err, /cert\.pem holds no certificate in PEM; write the server's into it\n$/m);
+});
+
+test("check names fence programs that are not on this machine", async (directory) => {
+  const file = `${directory}/bascule.toml`;
+  const text = edited(
+    ['"majority"', '"fencing"'],
+    [`[nodes.w]\nwitness = true\nlinks = ["udp://192.0.2.9:6940"]\n`, ""],
+    ["[nodes.a]", '[nodes.a]\nfence = { command = ["/nowhere/power", "a"] }'],
+    ["[nodes.b]", '[nodes.b]\nfence = { command = ["/bin/true", "b"] }'],
+  );
+  await Deno.writeTextFile(file, text);
+  const { code, err } = await bascule("check", "-c", file);
+  assert.equal(code, 0, err);
+  assert.match(err, /nodes\.a\.fence: \/nowhere\/power is no program on this machine/);
+  assert.ok(!err.includes("/bin/true"));
 });
 
 test("check shows every problem with file, line and column, and exits 2", async (directory) => {

@@ -137,3 +137,24 @@ Deno.test("sizes and durations are short", () => {
     "2 h 10 min",
   ]);
 });
+
+Deno.test("the table says what is unusual about a pair, and the way on", () => {
+  const lines = (quorum: Partial<typeof DOCUMENT["quorum"]>) =>
+    statusLines({ ...DOCUMENT, quorum: { ...DOCUMENT.quorum, mode: "fencing", ...quorum } })
+      .slice(1, 3).join("\n");
+  assert.match(
+    lines({ have: false, joint: false }),
+    /WAITS FOR ITS PEER[^]*bascule volume promote/,
+  );
+  assert.match(lines({ joint: true, solo: "serveur-a" }), /serveur-a decides alone/);
+  const fence = { node: "serveur-b", state: "failed", attempts: 3, detail: "no answer" } as const;
+  assert.match(
+    lines({ joint: true, fence }),
+    /serveur-b COULD NOT BE FENCED \(3 attempts\): no answer[^]*bascule confirm-off serveur-b/,
+  );
+  assert.equal(
+    lines({ joint: true }).startsWith("\n"),
+    true,
+    "an ordinary pair shows nothing more",
+  );
+});
