@@ -4,6 +4,7 @@
  * @module
  */
 
+import { count } from "./output.ts";
 import type { VolumeStatus } from "../status/types.ts";
 import type { WalkProgress } from "../volume/types.ts";
 
@@ -34,7 +35,7 @@ export function progressLines(volume: VolumeStatus): string[] {
     const { at, differing, repaired } = verified;
     const found = differing === 0
       ? "both replicas are equal"
-      : `${differing} blocks differed${repaired ? ", repaired" : ""}`;
+      : `${count(differing, "block")} differed${repaired ? ", repaired" : ""}`;
     lines.push(`${name}: last verify ${new Date(at).toISOString()}, ${found}`);
   }
   return lines.length === 0 ? [] : ["", ...lines];
