@@ -41,7 +41,7 @@ export function reunite(
     version: value.version,
     other: newest,
     by: best.ballot.node,
-  });
+  }, register === "cluster" ? {} : { group: register.slice("group:".length) });
   return { value: { ...value, version: newest + 1 } };
 }
 

@@ -53,6 +53,12 @@ export class Survivors {
     return this.parted.has(volume) || this.doubled.has(volume);
   }
 
+  /** Both nodes changed the record of a group alone: the generations of its volumes have parted. */
+  reunited(group: string): void {
+    const { resources } = this.#world.config.groups.find(({ name }) => name === group)!;
+    for (const each of resources) if (each.kind === "volume") this.doubled.add(each.volume);
+  }
+
   /** A replica became Primary. */
   promoted(plane: DataPlane, epoch: number): void {
     const before = this.#newest.get(plane.volume);

@@ -91,6 +91,7 @@ export class World {
   note(who: string, note: Note): void {
     if (note.rule === "start") this.starts++;
     checkExplained(who, note);
+    if (note.rule === "reunion" && note.group !== undefined) this.survivors?.reunited(note.group);
     this.onNote(who, note);
     if (this.trace === null) return;
     const known = Object.entries(note.known).map(([key, value]) => `${key}=${value}`).join(" ");

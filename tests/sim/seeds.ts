@@ -124,4 +124,28 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       weights: weights({ voterLoss: 0.22, weather: 0.38, pause: 0.87, slowDisk: 0.46 }),
     },
   },
+  {
+    found: "checker: two that changed a record alone were asked to have one state of the data",
+    options: {
+      seed: 1116,
+      mode: "survivor",
+      witnesses: 0,
+      duration: 400_000,
+      keepalive: 2000,
+      deadtime: 10_000,
+      drift: 0.1,
+      links: 2,
+      volumes: 2,
+      blocks: 32,
+      protocol: "A",
+      faultInterval: 10_000,
+      weights: weights({
+        shutdown: 0.86,
+        isolate: 0.26,
+        pairCut: 0.73,
+        split: 0.38,
+        pauseMain: 0.77,
+      }),
+    },
+  },
 ];
