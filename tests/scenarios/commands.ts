@@ -6,7 +6,7 @@ import type { ClusterRecord, GroupRecord, OperatorCommand } from "../../src/clus
 import type { Machine } from "../../src/sim/machine.ts";
 import { createReplica } from "../../src/sim/replica.ts";
 import type { Route } from "../../src/sim/routes.ts";
-import { RequestKind } from "../../src/volume/types.ts";
+import { RequestKind, VOLUME_OPERATIONS } from "../../src/volume/types.ts";
 import { configure, optionsOf } from "./configuration.ts";
 import { parseDuration } from "./language.ts";
 import { Stage, VOLUME } from "./stage.ts";
@@ -116,7 +116,17 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   "confirm-off": (stage, words) =>
     ask(stage, words, ([node = ""]) => ({ type: "confirmOff", node })),
   /** A person forces the data of the node that is asked. */
-  promote: (stage, words) => ask(stage, words, ([group = ""]) => ({ type: "promote", group })),
+  promote(stage, words) {
+    stage.forgive();
+    ask(stage, words, ([group = ""]) => ({ type: "promote", group }));
+  },
+  /** `volume serveur-a discard`: what `bascule volume` asks of the volume on a node. */
+  volume(stage, [node = "", word = ""]) {
+    const operation = VOLUME_OPERATIONS.find((each) => each === word);
+    if (operation === undefined) throw new Error(`volume: ${word} is no operation of a volume`);
+    const plane = stage.machine(node).agent?.volumes.get(VOLUME)?.plane;
+    plane?.turn(() => plane.order({ type: "operate", id: 1, what: operation }));
+  },
   /** `write BLOCK [fua] [at=NODE]` */
   write: (stage, words) => request(stage, RequestKind.Write, words),
   read: (stage, words) => request(stage, RequestKind.Read, words),

@@ -113,6 +113,7 @@ export class Stage extends World {
   readonly lines = new Lines();
   readonly switches = new Switches(this);
   readonly #width: number;
+  #forced = false;
   /** By group: where its address answers, and since when nowhere. */
   readonly #answers = new Map<string, { where: string; silentSince: number }>();
 
@@ -170,9 +171,15 @@ export class Stage extends World {
     return this.config.cluster.quorum === "survivor";
   }
 
+  /** A person forces data: what was acknowledged beyond them is lost by that. */
+  forgive(): void {
+    this.#forced = true;
+    for (const name of this.histories.keys()) this.histories.set(name, new History("takeover"));
+  }
+
   /** One disk could have answered what clients were answered; survivors may have had two. */
   checkHistories(): void {
-    if (this.#apart) return;
+    if (this.#apart || this.#forced) return;
     for (const history of this.histories.values()) history.check();
   }
 
