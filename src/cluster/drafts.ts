@@ -108,14 +108,9 @@ export function plainChange(
   return { purpose, baseVersion: base.version, draft: () => ({ proposal: { value }, mints: [] }) };
 }
 
-/**
- * RELEASE, after the group was stopped, drained and flushed, and its volumes are Secondary. What an
- * operator wanted is forgotten where the group leaves that node for its bad connection.
- */
-export function releaseChange(base: GroupRecord, keepsWanted: boolean): Change {
-  const { wanted, ...rest } = base;
-  const kept = keepsWanted && wanted !== undefined ? { ...rest, wanted } : rest;
-  return plainChange("release", kept, { owner: null });
+/** RELEASE, after the group was stopped, drained and flushed, and its volumes are Secondary. */
+export function releaseChange(base: GroupRecord): Change {
+  return plainChange("release", base, { owner: null });
 }
 
 /**

@@ -123,7 +123,7 @@ function gatherForRelease(state: ClusterState, group: Group, register: Register)
   const electorate = electorateFor(state, group.register);
   if (electorate === null) return;
   group.gathered = true;
-  const change = releaseChange(record, group.decision.why.rule !== "connectivity");
+  const change = releaseChange(record);
   const { epoch } = group;
   const mayAccept = () => group.phase === "releasing" && group.epoch === epoch;
   startChange(state, register, electorate, { ...change, mayAccept });
@@ -134,9 +134,7 @@ function nextChange(state: ClusterState, group: Group, decision: Decision): Chan
   const record = knownGroup(state, group);
   const { phase } = group;
   if (phase === "releasing") {
-    return record === null
-      ? null
-      : releaseChange(record, group.decision.why.rule !== "connectivity");
+    return record === null ? null : releaseChange(record);
   }
   if (isServing(group) && !group.underMark) {
     return record === null ? null : nextMemberChange(state, group, record);
