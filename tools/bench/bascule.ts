@@ -94,6 +94,9 @@ export interface PlaneOptions {
   readonly transport: "unix" | "tcp";
   readonly engine?: EngineName;
   readonly nodes: readonly string[];
+  /** Default `auto`. */
+  readonly alExtents?: number;
+  readonly encrypt?: boolean;
 }
 
 /** The volume that is measured. */
@@ -116,7 +119,8 @@ export function benchVolume(options: PlaneOptions): VolumeConfig {
     freezeLimit: 60_000,
     timeout: 10_000,
     onIoError: "detach",
-    alExtents: "auto",
+    alExtents: options.alExtents ?? "auto",
+    encrypt: options.encrypt === true,
     resync: DEFAULT_RESYNC,
     verify: DEFAULT_VERIFY,
     afterSplitBrain: "disconnect",

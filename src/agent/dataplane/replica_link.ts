@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { ControlMessage, FrameKind } from "../../volume/types.ts";
 import { createChallenge, type LinkChallenge, NONCE_BYTES } from "../../wire/link_auth.ts";
-import { Opener, Sealer } from "../../wire/link_seal.ts";
+import { Opener, PLAIN_GCM, Sealer } from "../../wire/link_seal.ts";
 import {
   carriesData,
   CONTROL_KIND,
@@ -16,6 +16,7 @@ import {
   payloadChecksum,
   REPLICATION_HEADER_BYTES,
 } from "../../wire/replication.ts";
+import { systemGcm } from "../../os/aes_gcm.ts";
 import type { Slab } from "../../os/memory.ts";
 import { FrameSender } from "./frame_sender.ts";
 import type { Completion } from "./operations.ts";
@@ -344,8 +345,9 @@ export class ReplicaLink implements Completion {
       this.#end = step.rest.length;
       this.#slab.bytes.set(step.rest, this.#base);
     } else {
-      this.#sender.encrypt(new Sealer(step.seal.send));
-      this.#opener = new Opener(step.seal.receive);
+      const gcm = systemGcm() ?? PLAIN_GCM;
+      this.#sender.encrypt(new Sealer(step.seal.send, gcm));
+      this.#opener = new Opener(step.seal.receive, gcm);
       this.#sealedEnd = step.rest.length;
       this.#slab.bytes.set(step.rest, this.#sealed);
     }
