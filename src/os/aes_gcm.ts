@@ -2,7 +2,25 @@
  * AES-256-GCM by the system's OpenSSL, which uses the processor's instructions for it; some twenty
  * times as fast as Deno's own. Where the library is missing callers do with that.
  */
-import type { Gcm } from "../wire/link_seal.ts";
+
+/** AES-256-GCM. `key`: 32 bytes, `nonce`: 12. */
+export interface SystemGcm {
+  /** Writes ciphertext and tag to `into`, which has room for 16 bytes more than `plain`. */
+  seal(
+    key: Uint8Array,
+    nonce: Uint8Array,
+    aad: Uint8Array,
+    plain: Uint8Array,
+    into: Uint8Array,
+  ): void;
+  /** The plain text of ciphertext and tag; null: they are not what was sealed. */
+  open(
+    key: Uint8Array,
+    nonce: Uint8Array,
+    aad: Uint8Array,
+    sealed: Uint8Array,
+  ): Uint8Array | null;
+}
 
 /** Of OpenSSL 3 and 1.1, as distributions name them. */
 const LIBRARIES = ["libcrypto.so.3", "libcrypto.so.1.1"];
@@ -22,15 +40,15 @@ const SYMBOLS = {
   EVP_CIPHER_CTX_ctrl: { parameters: ["pointer", "i32", "i32", "buffer"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-let found: Gcm | null | undefined;
+let found: SystemGcm | null | undefined;
 
 /** The system's; null if there is none. */
-export function systemGcm(): Gcm | null {
+export function systemGcm(): SystemGcm | null {
   found ??= load();
   return found;
 }
 
-function load(): Gcm | null {
+function load(): SystemGcm | null {
   for (const name of LIBRARIES) {
     try {
       return gcmOf(Deno.dlopen(name, SYMBOLS).symbols);
@@ -41,7 +59,7 @@ function load(): Gcm | null {
   return null;
 }
 
-function gcmOf(lib: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"]): Gcm {
+function gcmOf(lib: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"]): SystemGcm {
   const context = lib.EVP_CIPHER_CTX_new();
   const cipher = lib.EVP_aes_256_gcm();
   if (context === null || cipher === null) throw new Error("libcrypto gives no AES-256-GCM");
