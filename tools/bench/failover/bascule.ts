@@ -7,23 +7,36 @@ import type { Cluster, Contender } from "./contender.ts";
 import { responder } from "./responder.ts";
 import { type HostName, type NodeName, otherNode, type Site } from "./site.ts";
 
-/** Bascule with this dead time; it says that it lives five times in it. */
-export function bascule(deadtime: number): Contender {
+/**
+ * Bascule with this dead time; it says that it lives five times in it. Its group is an address and a
+ * process, or the address alone, as with the others.
+ */
+export function bascule(deadtime: number, movesService = true): Contender {
   return {
-    name: "bascule",
+    name: movesService ? "bascule" : "bascule-address",
     deadtime,
+    movesService,
     needs: ["perl"],
     version: () => Promise.resolve(`from this repository, Deno ${Deno.version.deno}`),
     prepare(site, directory) {
       createKeyFile(`${directory}/key`);
-      Deno.writeTextFileSync(`${directory}/bascule.toml`, toml(site, directory, deadtime));
+      Deno.writeTextFileSync(
+        `${directory}/bascule.toml`,
+        toml(site, directory, deadtime, movesService),
+      );
       return Promise.resolve(new BasculeCluster(site, directory));
     },
   };
 }
 
-function toml(site: Site, directory: string, deadtime: number): string {
-  const command = responder("", site.virtualAddress);
+function toml(
+  site: Site,
+  directory: string,
+  deadtime: number,
+  movesService: boolean,
+): string {
+  const command = JSON.stringify(responder("", site.virtualAddress));
+  const service = `{ kind = "process", name = "web", command = ${command} },`;
   return `
 [cluster]
 name = "bench"
@@ -43,7 +56,7 @@ ${name === "witness" ? "witness = true\n" : ""}links = ["udp://${site.address(na
 failback = "never"
 resources = [
   "ip:${site.virtualAddress}/24",
-  { kind = "process", name = "web", command = ${JSON.stringify(command)} },
+  ${movesService ? service : ""}
 ]
 `;
 }

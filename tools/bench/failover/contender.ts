@@ -7,6 +7,8 @@ export interface Contender {
   readonly name: string;
   /** Configured dead time, milliseconds. */
   readonly deadtime: number;
+  /** Whether it starts and stops the service; otherwise one answers at both nodes all the time. */
+  readonly movesService: boolean;
   /** Programs that it needs. */
   readonly needs: readonly string[];
   /** Its version, one line. */

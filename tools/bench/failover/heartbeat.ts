@@ -12,6 +12,7 @@ export function heartbeat(keepalive: number, deadtime: number): Contender {
   return {
     name: "heartbeat",
     deadtime,
+    movesService: false,
     needs: ["cl_status"],
     async version() {
       return `Heartbeat ${(await output(PROGRAM, ["-V"])).trim()}`;

@@ -9,6 +9,7 @@ export function keepalived(advertisement: number): Contender {
   return {
     name: "keepalived",
     deadtime: Math.round(3 * advertisement + advertisement * (256 - 100) / 256),
+    movesService: false,
     needs: ["keepalived"],
     async version() {
       return (await output("sh", ["-c", "keepalived --version 2>&1"])).split("\n")[0]!;

@@ -28,6 +28,7 @@ const CONTENDERS: readonly Contender[] = [
   bascule(1000),
   bascule(500),
   bascule(200),
+  bascule(1000, false),
   heartbeat(100, 500),
   heartbeat(1000, 3000),
   keepalived(100),

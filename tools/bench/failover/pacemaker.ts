@@ -22,6 +22,7 @@ export function pacemaker(token: number): Contender {
   return {
     name: "pacemaker",
     deadtime: token,
+    movesService: false,
     needs: ["pacemakerd", "corosync", "crm", "crm_mon", "crm_attribute"],
     async version() {
       const said = [

@@ -136,8 +136,7 @@ export class Trial {
   }
 
   async #start(node: NodeName): Promise<void> {
-    // Where the contender does not move a process, one answers at both nodes.
-    if (this.contender.name !== "bascule") this.#serve(node);
+    if (!this.contender.movesService) this.#serve(node);
     await this.#cluster.start(node);
   }
 
