@@ -1,9 +1,9 @@
 /**
- * Runs worlds until one breaks a promise: `hunt.ts FROM WORLDS MINUTES [MODE]`. Prints one line of JSON,
- * a {@linkcode Hunt}. It is started within a mutated copy of the tree.
+ * Runs worlds until one breaks a promise: `hunt.ts FROM WORLDS MINUTES [MODE [FAULT,FAULT…]]`, where `any`
+ * is any mode. Prints one line of JSON, a {@linkcode Hunt}. It is started within a mutated copy of the tree.
  */
 
-import { drawOptions } from "../../src/sim/options.ts";
+import { drawOptions, type FaultName, FAULTS, type Options } from "../../src/sim/options.ts";
 import { simulate } from "../../src/sim/simulation.ts";
 
 /** What came of it. */
@@ -15,12 +15,18 @@ export interface Hunt {
   readonly violation: string | null;
 }
 
-/** Runs up to `worlds` worlds, of this quorum mode if it is given, of so many minutes of trouble. */
-export function hunt(from: number, worlds: number, minutes: number, mode?: string): Hunt {
+/** Runs up to `worlds` worlds of this quorum mode, of so many minutes of trouble. */
+export function hunt(
+  from: number,
+  worlds: number,
+  minutes: number,
+  mode: string,
+  focus: readonly string[],
+): Hunt {
   let tried = 0;
   for (let seed = from; tried < worlds; seed++) {
-    const options = drawOptions(seed, minutes * 60_000);
-    if (mode !== undefined && options.mode !== mode) continue;
+    const options = focused(drawOptions(seed, minutes * 60_000), focus);
+    if (mode !== "any" && options.mode !== mode) continue;
     tried++;
     const violation = violationOf(options);
     if (violation !== null) return { tried, seed, violation };
@@ -28,8 +34,17 @@ export function hunt(from: number, worlds: number, minutes: number, mode?: strin
   return { tried, seed: null, violation: null };
 }
 
+/** The world with these faults alone, one after the other. */
+function focused(options: Options, focus: readonly string[]): Options {
+  if (focus.length === 0) return options;
+  const weights = Object.fromEntries(
+    FAULTS.map((name) => [name, focus.includes(name) ? 1 : 0]),
+  ) as Record<FaultName, number>;
+  return { ...options, weights, faultInterval: 0.3 * options.deadtime, ambush: 0.5 };
+}
+
 /** A mutation may also make the simulation itself stumble. */
-function violationOf(options: ReturnType<typeof drawOptions>): string | null {
+function violationOf(options: Options): string | null {
   try {
     return simulate(options).violation;
   } catch (error) {
@@ -39,7 +54,8 @@ function violationOf(options: ReturnType<typeof drawOptions>): string | null {
 
 if (import.meta.main) {
   const [from = NaN, worlds = NaN, minutes = NaN] = Deno.args.map(Number);
-  const found = hunt(from, worlds, minutes, Deno.args[3]);
+  const [, , , mode = "any", focus = ""] = Deno.args;
+  const found = hunt(from, worlds, minutes, mode, focus === "" ? [] : focus.split(","));
   const short = { ...found, violation: found.violation?.slice(0, 400) ?? null };
   await Deno.stdout.write(new TextEncoder().encode(JSON.stringify(short) + "\n"));
 }

@@ -27,6 +27,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     number: 47,
     name: "refusal-at-prepare-only",
     seeds: 300,
+    focus: ["isolate", "pairCut", "slowDisk", "heal"],
     patches: [{
       file: ACCEPTOR,
       before: `      const why = refusesTakes(state, register, takes, value.owner?.node ?? "");
@@ -58,6 +59,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     number: 49,
     name: "no-wait-after-voter-restart",
     seeds: 300,
+    focus: ["pairCut", "kill"],
     patches: [{
       file: ACCEPTOR,
       before: `  if (now < acceptor.restartedUntil) return "restarted";\n`,
@@ -188,6 +190,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     number: 65,
     name: "write-back-unchecked",
     seeds: 300,
+    focus: ["pairCut", "kill"],
     patches: [{
       file: ACCEPTOR,
       before: "    if (takes && !isClusterRecord(value)) {",

@@ -22,14 +22,14 @@ async function runHunt(
   folder: string,
   from: number,
   worlds: number,
-  mode?: string,
+  { mode, focus = [] }: Mutation,
 ): Promise<Hunt> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--quiet", "--no-check", "--config", `${folder}/deno.json`],
       `${folder}/tools/mutate/hunt.ts`,
       ...[from, worlds, MINUTES].map(String),
-      ...(mode === undefined ? [] : [mode]),
+      ...[mode ?? "any", focus.join(",")],
     ],
     stdin: "null",
   }).output();
@@ -43,14 +43,14 @@ async function runHunt(
  * passed over. Throws if the patches do not apply or the hunt cannot be run.
  */
 export function huntMutation(mutation: Mutation): Promise<Hunt> {
-  const { seeds, mode } = mutation;
+  const { seeds } = mutation;
   return withMutatedTree(mutation, async (folder) => {
     let tried = 0;
     for (let from = FIRST_SEED; tried < seeds;) {
-      const found = await runHunt(folder, from, seeds - tried, mode);
+      const found = await runHunt(folder, from, seeds - tried, mutation);
       tried += found.tried;
       if (found.seed === null) break;
-      const { violation } = await runHunt(ROOT, found.seed, 1);
+      const { violation } = await runHunt(ROOT, found.seed, 1, mutation);
       if (violation === null) return { ...found, tried };
       from = found.seed + 1;
     }

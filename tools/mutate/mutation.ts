@@ -4,6 +4,7 @@
  */
 
 import type { QuorumMode } from "../../src/config/types.ts";
+import type { FaultName } from "../../src/sim/options.ts";
 
 /** Replaces `before`, which the file must hold exactly once. */
 export interface Patch {
@@ -22,6 +23,8 @@ export interface Mutation {
   readonly seeds: number;
   /** Only worlds of this quorum mode are run; default: all. */
   readonly mode?: QuorumMode;
+  /** Only these faults happen, and often; default: as each world draws them. */
+  readonly focus?: readonly FaultName[];
 }
 
 /** Thrown when the code that a mutation changes is no longer what the mutation expects. */

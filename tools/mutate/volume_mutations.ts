@@ -19,6 +19,7 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     number: 1,
     name: "replica-ignores-epoch",
     seeds: 200,
+    focus: ["freeze", "linkCut"],
     patches: [{
       file: TARGET,
       before:
@@ -241,6 +242,7 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     number: 17,
     name: "release-resumes",
     seeds: 200,
+    focus: ["move", "oneWay", "pairCut", "weather"],
     patches: [{
       file: GROUP,
       before: `  if (outcome.result === "failed") {
