@@ -41,6 +41,10 @@ async function serving(run: (harness: Harness) => Promise<void>): Promise<void> 
   })();
   try {
     await run(harness);
+  } catch (error) {
+    // The client is still there, and its server would wait for it.
+    harness.cut();
+    throw error;
   } finally {
     listener.close();
     await accepting;
@@ -107,7 +111,8 @@ Deno.test("errors of the server reject the request and leave the connection usab
       connection.write(DATA.size, new Uint8Array(512)),
       (error) =>
         error instanceof NbdRequestError && error.error === NBD_ERROR.ENOSPC &&
-        error.message === `NBD WRITE at ${DATA.size}, 512 bytes: ENOSPC`,
+        error.message ===
+          `NBD WRITE at ${DATA.size}, 512 bytes: ENOSPC: the range ends beyond the volume`,
     );
     assert.equal((await connection.read(0, 512)).length, 512);
     await connection.disconnect();
