@@ -24,6 +24,8 @@ const PATIENCE = 120_000;
 interface Round {
   readonly seconds: number;
   readonly wireBytes: number;
+  /** That were dirty. */
+  readonly bytes: number;
 }
 
 interface Settings {
@@ -115,7 +117,7 @@ class Pair {
     this.#replica = this.#start("b");
     const peer = (want: string) =>
       primary.until(
-        (said) => said.report?.peers[0]?.connection === want ? said.at : undefined,
+        (said) => said.report?.peers[0]?.connection === want ? said : undefined,
         from,
         PATIENCE,
       );
@@ -125,7 +127,8 @@ class Pair {
     const wireBytes = loopbackBytes() - before;
     await primary.until((said) => said.ask?.type === "grow" ? true : undefined, from);
     this.#tell(this.#ids);
-    return { seconds: (ended - began) / 1000, wireBytes };
+    const bytes = began.report!.peers[0]!.resync!.totalBytes;
+    return { seconds: (ended.at - began.at) / 1000, wireBytes, bytes };
   }
 
   /** Ends the replica; the Primary goes on alone. */
@@ -213,7 +216,6 @@ async function scattered(directory: string, { size, rounds }: Settings): Promise
     await ddOverTcp(`${directory}/source`, `${directory}/target`);
     const ours: Round[] = [];
     const plain: number[] = [];
-    const dirty: number[] = [];
     // The same blocks in every round, with other content. The first round is none that counts: after
     // it both disks have room for these blocks, as they have after any length of use.
     for (let round = 0; round <= rounds; round++) {
@@ -227,22 +229,20 @@ async function scattered(directory: string, { size, rounds }: Settings): Promise
         "--randseed=1",
         `--buffer_pattern=${1000 + round}`,
       );
-      const { peers } = await pair.primary.until((said) => said.report, pair.primary.words - 1);
       await output("sync", []);
       const found = await pair.resync();
       await pair.part();
       const theirs = await ddOverTcp(`${directory}/source`, `${directory}/target`);
       if (round === 0) continue;
-      dirty.push(peers[0]!.outOfSyncBytes);
       ours.push(found);
       plain.push(theirs);
       printError(`scattered: round ${round} of ${rounds}`);
     }
-    const wire = median(ours.map(({ wireBytes }, i) => wireBytes / dirty[i]!));
+    const wire = median(ours.map(({ wireBytes, bytes }) => wireBytes / bytes));
     const [mine, theirs] = [median(ours.map(({ seconds }) => seconds)), median(plain)];
     return [
       `1 % of ${size / MIB} MiB`,
-      `${(median(dirty) / MIB).toFixed(1)} MiB`,
+      `${(median(ours.map(({ bytes }) => bytes)) / MIB).toFixed(1)} MiB`,
       `${mine.toFixed(3)} s`,
       `dd over TCP ${theirs.toFixed(3)} s`,
       `${(mine / theirs).toFixed(2)} × its time (goal 1.25)`,
