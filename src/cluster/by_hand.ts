@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { sameRun } from "./ballot.ts";
 import { takeChange } from "./drafts.ts";
-import { beginEra } from "./era.ts";
+import { beginEra, ownEra } from "./era.ts";
 import { knownGroup, ownReplicas } from "./facts.ts";
 import { lend } from "./fencing.ts";
 import { endByForce } from "./group.ts";
@@ -92,6 +92,8 @@ export function promote(state: ClusterState, pending: PendingCommand, group: Gro
   if (!countVotes(state).have) {
     // Whoever is silent gets the time to be heard: it may only just have been started.
     if (state.now - state.startedAt < 2 * state.timing.deadtime) return "waiting";
+    // Somebody has been there before, and is heard: this node is admitted there in a moment.
+    if (isLedPast(state)) return "waiting";
     if (!pending.eraBegun) beginEra(state, soleGroups(state, group));
     pending.eraBegun = true;
     return "waiting";
@@ -102,6 +104,13 @@ export function promote(state: ClusterState, pending: PendingCommand, group: Gro
     register: group.register,
     change: takeChange(state, group, record, pending.forced),
   };
+}
+
+/** Whether a node of a newer era is heard now. */
+function isLedPast(state: ClusterState): boolean {
+  return [...state.membership.peers.values()].some((peer) =>
+    isAlive(peer) && (peer.heartbeat?.era ?? 0) > ownEra(state)
+  );
 }
 
 /** Groups other than the promoted one that this run serves as the only one that could. */

@@ -4,7 +4,7 @@
  */
 
 import { decidesAlone } from "./alone.ts";
-import { ownEra } from "./era.ts";
+import { isPast, ownEra } from "./era.ts";
 import { isAlive } from "./membership.ts";
 import { type ClusterState, knownCluster } from "./state.ts";
 import type { Voter } from "./types.ts";
@@ -49,7 +49,7 @@ export function countVotes(state: ClusterState): Votes {
   }
   const needed = alone ? 1 : majorityOf(voters.length);
   return {
-    have: record !== null && votes >= needed,
+    have: record !== null && votes >= needed && !isPast(state),
     votes,
     needed,
     expected: voters.length,

@@ -207,7 +207,7 @@ e2eTest(
         "alpha's data are apart",
         async () => (await beta.volume())?.connection === "StandAlone",
       );
-      assert.equal((await alpha.group())?.owner, "beta");
+      await cluster.until("alpha knows", async () => (await alpha.group())?.owner === "beta");
       assert.equal(Deno.readFileSync(alpha.disk)[0], 0xaa, "alpha's data are kept");
       const given = await alpha.bascule("volume", "discard", "data", "--yes");
       assert.equal(given.code, 0, given.stderr);
