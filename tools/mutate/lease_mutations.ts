@@ -64,6 +64,11 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
       file: ACCEPTOR,
       before: `  if (now < acceptor.restartedUntil) return "restarted";\n`,
       after: "",
+    }, {
+      // A taker that asks a voter just restarted at once: that it waits a moment is no rule to rest on.
+      file: "src/cluster/ownership.ts",
+      before: "    input.quorumFor < input.delayPerRank\n",
+      after: "    input.quorumFor < 0\n",
     }],
   },
   {
