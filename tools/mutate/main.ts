@@ -105,9 +105,15 @@ async function main(args: readonly string[]): Promise<number> {
   let survivors = 0;
   const worker = async () => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      const found = await huntMutation(next);
-      if (found.seed === null) survivors++;
-      say(row(next, found));
+      try {
+        const found = await huntMutation(next);
+        if (found.seed === null) survivors++;
+        say(row(next, found));
+      } catch (error) {
+        // One that is no program any more proves nothing; the others are hunted all the same.
+        survivors++;
+        say(`${next.number} ${next.name}: ${error instanceof Error ? error.message : error}`);
+      }
     }
   };
   await Promise.all(Array.from({ length: jobs }, worker));

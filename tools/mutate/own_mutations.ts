@@ -106,7 +106,7 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
       file: "src/volume/resync.ts",
       before: "    op.state = OpState.Running;\n    op.localDone = true;\n    this.#host.send(op);",
       after:
-        "    op.state = OpState.Running;\n    op.localDone = true;\n    for (let i = 0; i < this.#checked.length; i += 2) this.#context.bitmap.clear(this.#checked[i]!, this.#checked[i + 1]!);\n    this.#host.send(op);",
+        "    op.state = OpState.Running;\n    op.localDone = true;\n    for (let i = 0; i < this.#checked.length; i += 2) this.context.bitmap.clear(this.#checked[i]!, this.#checked[i + 1]!);\n    this.#host.send(op);",
     }],
   },
   {
