@@ -36,10 +36,7 @@ export interface PaceStep {
   readonly blocks: number;
   readonly window: number;
 }
-/**
- * Measured over loopback on two cores: 1 MiB at once gives 2 to 3 times the rate of 128 KiB, more than
- * 8 at once nothing more. Beside clients small batches keep their waits for a range short.
- */
+/** Idle: enough under way to hide a round trip. Beside clients small batches keep their waits short. */
 const IDLE: PaceStep = { blocks: 256, window: 8 };
 const BUSY: PaceStep = { blocks: 32, window: 4 };
 
