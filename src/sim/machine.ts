@@ -160,6 +160,9 @@ export class Machine {
     this.agent = null;
     this.main.waiting = [];
     this.worker.waiting = [];
+    // One whose patience ended leaves writes under way. They are done now or never: the kernel lets
+    // nobody else lock the disk before.
+    for (const disk of this.disks.values()) disk.crash(false);
   }
 
   /** The file holds another variant of the configuration, as the agent sees at once. */
