@@ -68,6 +68,8 @@ export class VolumeContext {
   /** Why the disk is not used any more; null while it is. */
   failure: string | null = null;
   detach: Detach = Detach.No;
+  /** The peer cannot stand in: the group has to move. */
+  detachFailed = false;
   /** Epoch that this run serves as Primary. */
   epoch = 0;
   /** Version of the newest record that was told. */

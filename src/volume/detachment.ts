@@ -63,6 +63,7 @@ export class Detachment {
       return;
     }
     context.detach = Detach.Asked;
+    context.detachFailed = false;
     context.note(
       "warning",
       "detach",
@@ -71,6 +72,22 @@ export class Detachment {
     );
     this.#parts.log.abandon();
     this.#link.sayDetach();
+  }
+
+  /**
+   * The peer lacks blocks whose newest data were answered under protocol A and are on the failed disk
+   * alone. Nothing may pass for flushed, so nothing is served on; a takeover loses them, and says so.
+   */
+  lacking(): void {
+    const context = this.#context;
+    if (context.detachFailed) return;
+    context.detachFailed = true;
+    context.changed = true;
+    const { bitmap, init } = context;
+    const peer = init.peers[PEER]!;
+    const text = `the group is to move, and loses what ${peer} was never sent: ` +
+      `${bitmap.count} blocks that were answered before they reached it`;
+    context.note("error", "hand-over", text, { peer, dirtyBlocks: bitmap.count });
   }
 
   /** DETACHED: the peer takes all blocks as dirty about us. Also after a reconnect. */

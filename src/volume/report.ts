@@ -46,7 +46,8 @@ export function volumeReport(
     ...(context.parting.shown !== null && { standAlone: context.parting.shown }),
     ...(context.parting.split !== null && { split: context.parting.split }),
     frozen: primary && !context.serving,
-    throughPeer: primary && context.detach !== Detach.No && source.hopeful,
+    throughPeer: primary && context.detach !== Detach.No && !context.detachFailed &&
+      source.hopeful,
     peers: init.peers.slice(0, 1).map((node): PeerReport => ({
       node,
       connection: primary ? source.connection : target.connection,

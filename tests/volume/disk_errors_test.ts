@@ -127,6 +127,33 @@ Deno.test("with on_io_error = hand-over, or a peer behind, it acknowledges nothi
   }
 });
 
+Deno.test("protocol A: what only the failed disk holds never passes for flushed", () => {
+  const pair = Pair.settled({ protocol: "A", onIoError: "detach" });
+  const [alpha, beta] = pair.world.nodes;
+  const filter = pair.world.filter;
+  // The link is silent, and nobody has noticed yet.
+  pair.world.filter = () => false;
+  const early = pair.world.request(0, Write, 7);
+  pair.settle(50);
+  assert.equal(early.answered, 0, "protocol A answers before the peer has it");
+  alpha.disk.writeError = EIO;
+  pair.world.request(0, Write, 9);
+  pair.settle(50);
+  const flush = pair.world.request(0, Flush);
+  pair.world.setLink(false);
+  pair.settle(50);
+  pair.world.filter = filter;
+  pair.world.setLink(true);
+  pair.settle(5000);
+  assert.notEqual(beta.disk.get(7), early.value, "beta was sent it after all: this tests nothing");
+  assert.equal(flush.answered, null, "a FLUSH was answered that covers what is lost");
+  assert.equal(alpha.report!.throughPeer, false, "the group must move, not wait here");
+  assert.match(
+    alpha.notes.map(({ text }) => text).join("\n"),
+    /loses what beta was never sent: 1 /,
+  );
+});
+
 Deno.test("a block that cannot be read comes from the peer and is written back", () => {
   for (const onIoError of ["detach", "hand-over"] as const) {
     const pair = Pair.settled({ onIoError });
