@@ -75,12 +75,14 @@ export class Detachment {
   }
 
   /**
-   * The peer lacks blocks whose newest data were answered under protocol A and are on the failed disk
-   * alone. Nothing may pass for flushed, so nothing is served on; a takeover loses them, and says so.
+   * Whether the peer, met again, holds all that was answered. Protocol A answers before the peer has a
+   * write; what a lost session took with it is on the failed disk alone. Nothing may pass for flushed
+   * then, so nothing is served on; a takeover loses it, and that is said.
    */
-  lacking(): void {
+  standsIn(): boolean {
     const context = this.#context;
-    if (context.detachFailed) return;
+    if (context.bitmap.count === 0) return true;
+    if (context.detachFailed) return false;
     context.detachFailed = true;
     context.changed = true;
     const { bitmap, init } = context;
@@ -88,6 +90,7 @@ export class Detachment {
     const text = `the group is to move, and loses what ${peer} was never sent: ` +
       `${bitmap.count} blocks that were answered before they reached it`;
     context.note("error", "hand-over", text, { peer, dirtyBlocks: bitmap.count });
+    return false;
   }
 
   /** DETACHED: the peer takes all blocks as dirty about us. Also after a reconnect. */

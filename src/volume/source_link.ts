@@ -54,8 +54,8 @@ export interface SourceParts {
   readonly walks: Walks;
   /** The peer takes all blocks as dirty about this replica. */
   detached(): void;
-  /** The peer is met again without a local disk, and lacks blocks that were answered. */
-  lacking(): void;
+  /** The peer, a member, is met again: whether it holds all that was answered. */
+  standsIn(): boolean;
 }
 
 /** See the module comment. */
@@ -417,15 +417,9 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
 
   /** There is nothing to compare: the peer has the only data. */
   #greetDetached(): void {
-    if (!this.#context.upToDate.includes(this.peerId) || this.#linkVersion < VERSION_DETACH) {
-      this.drop("it cannot stand in for the local disk");
-      return;
-    }
-    // Protocol A answers before the peer has a write: what the lost session took with it is nowhere else.
-    if (this.#context.bitmap.count > 0) {
-      this.#get.lacking();
-      this.drop("it lacks what was answered, and cannot stand in for the local disk");
-      return;
+    const member = this.#context.upToDate.includes(this.peerId);
+    if (!member || this.#linkVersion < VERSION_DETACH || !this.#get.standsIn()) {
+      return this.drop("it cannot stand in for the local disk");
     }
     this.#state = LinkState.Preparing;
     this.sayDetach();

@@ -197,7 +197,7 @@ class VolumeMachine implements Volume {
     this.#source.bind({
       log,
       detached: () => this.#detachment.agreed(),
-      lacking: () => this.#detachment.lacking(),
+      standsIn: () => this.#detachment.standsIn(),
       writes: this.#writes,
       reads: this.#reads,
       flushes: this.#flushes,
