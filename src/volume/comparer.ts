@@ -32,6 +32,8 @@ interface Comparison {
 export interface ComparerHost {
   /** Counts connections: what was begun for an earlier one ends in silence. */
   readonly link: number;
+  /** Says UNREADABLE: the answer that follows tells nothing of the data here. */
+  unreadable(seq: number): void;
   /** Answers with DIFFERS. `equal`: blocks for which nothing follows. */
   differs(seq: number, offset: number, length: number, head: Uint8Array, equal: number): void;
 }
@@ -129,6 +131,8 @@ export class Comparer {
     const { sums, only, runs, buffer } = entry;
     const blocks = sums.crcs.length;
     if (entry.unreadable) {
+      // A resync sends it anyway.
+      if (only) this.#host.unreadable(entry.seq);
       const all = new Uint8Array(blocks).fill(1);
       const none = io.digest(buffer, new Uint8Array(blocks));
       return this.#answer(index, entry, encodeDiffers(all, none));

@@ -235,7 +235,9 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
         this.#detached();
         break;
       case "UNREADABLE":
-        if (this.#state === LinkState.Up) this.#get.reads.unreadable(message.seq);
+        if (this.#state !== LinkState.Up) break;
+        this.#get.reads.unreadable(message.seq);
+        this.#get.walks.verify.unreadableThere(message.seq);
         break;
       case "JOINED":
         if (this.#state === LinkState.Up && this.#membership.joined(message.epoch)) {

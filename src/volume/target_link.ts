@@ -219,6 +219,11 @@ export class TargetLink {
   }
 
   /** See ComparerHost. */
+  unreadable(seq: number): void {
+    this.#context.io.sendControl(PEER, { type: "UNREADABLE", session: this.#session, seq });
+  }
+
+  /** See ComparerHost. */
   differs(seq: number, offset: number, length: number, head: Uint8Array, equal: number): void {
     const { io } = this.#context;
     this.#progress(equal);

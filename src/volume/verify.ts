@@ -2,8 +2,10 @@
  * Online verify: the Primary and its replica compare all blocks by checksums, while clients go on.
  *
  * Blocks that differ become dirty: the status shows them as out of sync, and the next resync copies
- * them, at once with `repair`. Dirty blocks are left out, their turn comes anyway. How far it is stands
- * in the superblock now and then, so that an interruption, a restart too, repeats little.
+ * them, at once with `repair`. It is due at once, too, when the replica could not read some of them:
+ * there is nothing in them to look into, and the copy here may be the only one. Dirty blocks are
+ * left out, their turn comes anyway. How far it is stands in the superblock now and then, so that an
+ * interruption, a restart too, repeats little.
  */
 
 import { BlockWalk, pick, type WalkHost } from "./block_walk.ts";
@@ -32,6 +34,8 @@ export class Verify extends BlockWalk {
   #notedAt = 0;
   /** What differs is being made durable, and the result. */
   #finishing = false;
+  /** The replica could not read some blocks: they are dirty, and the resync of them is due. */
+  #unread = false;
 
   /** Of one volume. */
   constructor(context: VolumeContext, table: OpTable, pace: Pace, host: VerifyHost) {
@@ -73,6 +77,11 @@ export class Verify extends BlockWalk {
     this.context.changed = true;
   }
 
+  /** UNREADABLE: the replica cannot read some blocks of a batch. DIFFERS names them all. */
+  unreadableThere(seq: number): void {
+    if (this.table.bySeq(seq)?.kind === OpKind.Verify) this.#unread = true;
+  }
+
   override abandon(): void {
     this.stop();
     super.abandon();
@@ -88,6 +97,11 @@ export class Verify extends BlockWalk {
       return;
     }
     if (!this.#host.verifiable) return;
+    if (this.#unread && this.underWay === 0) {
+      // It was stopped in the middle. After a lost session the meeting has seen to it.
+      this.#unread = false;
+      if (context.bitmap.count > 0) return this.#host.repair();
+    }
     const { verify, verified, primarySince } = context.superblock.value;
     if (verify) {
       context.note("info", "verify-resume", `the verify goes on from block ${verify.block}`);
@@ -189,12 +203,14 @@ export class Verify extends BlockWalk {
     this.context.changed = true;
     if (!verify) return;
     const { differing, repair } = verify;
+    const repaired = (repair || this.#unread) && differing > 0;
+    this.#unread = false;
     this.#finishing = true;
     bitmapWriter.flush(() => {
       this.#finishing = false;
       superblock.update({
         verify: null,
-        verified: { at: wall, differing, repaired: repair && differing > 0 },
+        verified: { at: wall, differing, repaired },
       });
       const level = differing > 0 ? "error" : "info";
       const what = differing > 0 ? `${differing} blocks differ` : "both replicas are equal";
@@ -202,7 +218,7 @@ export class Verify extends BlockWalk {
         differing,
         repair,
       });
-      if (repair && differing > 0 && this.#host.verifiable) this.#host.repair();
+      if (repaired && this.#host.verifiable) this.#host.repair();
     });
   }
 }

@@ -148,4 +148,19 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       }),
     },
   },
+  {
+    found: "what a replica could not read when it was verified stayed dirty for ever",
+    options: { seed: 7485, blocks: 1100 },
+    faults: [
+      {
+        at: 60_000,
+        fault: "diskError",
+        node: "n2",
+        volume: "data",
+        errno: 5,
+        reads: true,
+        for: 59_000,
+      },
+    ],
+  },
 ];

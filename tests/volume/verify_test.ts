@@ -133,6 +133,33 @@ Deno.test("blocks that the replica cannot read are written anew, ones of the Pri
   }
 });
 
+Deno.test("blocks that the replica cannot read are written anew without being told to repair", () => {
+  for (const cancelled of [false, true]) {
+    const pair = spoiled([]);
+    const [alpha, beta] = pair.world.nodes;
+    const { version } = pair.cluster.register;
+    beta.disk.readError = 5;
+    let asked = 0;
+    pair.world.filter = (_, message) =>
+      !cancelled || !isFrame(message, FrameKind.Sums) || ++asked === 1;
+    assert.equal(verify(pair, false), null);
+    pair.settle(40);
+    assert.ok(beta.notes.some(({ rule }) => rule === "read-error"));
+    beta.disk.readError = 0;
+    if (cancelled) {
+      assert.ok(alpha.report!.peers[0]!.outOfSyncBytes > 0);
+      alpha.volume!.order({ type: "operate", id: 99, what: "verify-cancel" });
+      pair.world.filter = () => true;
+    }
+    pair.settle(4000);
+    assert.equal(alpha.report!.peers[0]!.outOfSyncBytes, 0);
+    assert.equal(alpha.report!.peers[0]!.connection, "Connected");
+    assert.equal(pair.cluster.register.version, version, "it never leaves the set");
+    assert.ok(alpha.notes.some(({ rule }) => rule === "resync-done"));
+    if (!cancelled) assert.equal(alpha.report!.verified!.repaired, true);
+  }
+});
+
 Deno.test("a verify is refused where it cannot be led, and begins by itself when it is due", () => {
   const pair = spoiled([3], { verify: { every: 20_000, repair: true } });
   assert.match(verify(pair, false, 1)!, /the Primary leads a verify: ask on alpha/);
