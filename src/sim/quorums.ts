@@ -1,7 +1,8 @@
 /**
  * When a value is chosen, as somebody sees who watches all voters and knows nothing of how they decide:
  * by a majority of the voters that the cluster's record lists; by one voter alone where that record
- * names it `solo`, or where it makes itself so; by the one voter of a new era.
+ * names it `solo`, or where it makes itself so; by the one voter of a new era. A change of the voters
+ * is chosen by a majority of the new ones that meets every majority of those before.
  */
 
 import type { Ballot, ClusterRecord, GroupRecord, RegisterName, Voter } from "../cluster/types.ts";
@@ -45,7 +46,7 @@ export class Quorums {
     }
     if (cluster.solo === ballot.node && alone(ballot.node)) return true;
     // A lost id never answers again: of those that do, every majority before meets every one after.
-    return (majority(record, holds) || sameNodes(record, cluster)) && majority(cluster, holds);
+    return (blocks(record, holds) || sameNodes(record, cluster)) && majority(cluster, holds);
   }
 
   /** This record of the cluster is chosen. */
@@ -59,6 +60,15 @@ export class Quorums {
 function sameNodes({ voters }: ClusterRecord, other: ClusterRecord): boolean {
   return voters.length === other.voters.length &&
     voters.every(({ node }) => other.voters.some((voter) => voter.node === node));
+}
+
+/**
+ * Whether no majority of these voters is without one that holds the value. With an even number of them
+ * half are enough: where two become three, the third and one of the two decide it, since under the
+ * two nothing happens without that one.
+ */
+function blocks({ voters }: ClusterRecord, holds: (voter: Voter) => boolean): boolean {
+  return 2 * voters.filter(holds).length >= voters.length;
 }
 
 function majority({ voters }: ClusterRecord, holds: (voter: Voter) => boolean): boolean {

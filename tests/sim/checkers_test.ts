@@ -148,6 +148,53 @@ Deno.test("registers: forks, gaps, false claims and ballots with two values are 
   assert.throws(() => watch.sent(accept(record(3, 4))), /used for two values/);
 });
 
+Deno.test("registers: a change of voters is chosen where every majority before and after meets it", () => {
+  const ballot = (n: number) => ({ n, node: "a", incarnation: 1 });
+  const list = (version: number, nodes: string): ClusterRecord => ({
+    version,
+    voters: [...nodes].map((node) => ({ node, voterId: node })),
+    votersVersion: version,
+    lineage: "l",
+    standby: [],
+    maintenance: false,
+  });
+  const isChosen = (before: string, after: string, holders: string) => {
+    const watch = new RegisterWatch(before.length);
+    const persist = (version: number, nodes: string, by: string) => {
+      const proposal = { value: list(version, nodes) };
+      const record = {
+        kind: "accept",
+        register: "cluster",
+        ballot: ballot(version),
+        proposal,
+      } as const;
+      for (const voter of by) watch.persisted(voter, record);
+    };
+    persist(1, before, before);
+    persist(2, after, holders);
+    return watch.newest("cluster")!.version === 2;
+  };
+  for (
+    const [before, after, holders, chosen] of [
+      // Under two nothing is decided without either of them.
+      ["ab", "abc", "ac", true],
+      ["ab", "abc", "ab", true],
+      ["ab", "abc", "a", false],
+      ["ab", "abc", "c", false],
+      ["abc", "abcd", "abd", true],
+      ["abc", "abcd", "ab", false],
+      ["abcd", "abcde", "abe", true],
+      ["abcd", "abcde", "ae", false],
+      // The two others of those before could decide otherwise.
+      ["abc", "abd", "ad", false],
+      ["abc", "abd", "ab", true],
+      ["abc", "ab", "a", false],
+    ] as const
+  ) {
+    assert.equal(isChosen(before, after, holders), chosen, `${before} to ${after}: ${holders}`);
+  }
+});
+
 Deno.test("a world in which nothing goes wrong is well, and clients are served", () => {
   const drawn = drawOptions(3, 60_000);
   const weights = Object.fromEntries(Object.keys(drawn.weights).map((name) => [name, 0]));
