@@ -178,7 +178,12 @@ export function handleRefused(state: ClusterState, from: string, message: Refuse
   const wanted = attempt.phase === "accept" ? "ACCEPT" : "PREPARE";
   if (message.phase !== wanted || attempt.phase === "mint") return;
   if (attempt.phase === "prepare" ? attempt.promises.has(from) : attempt.accepted.has(from)) return;
-  if (!attempt.electorate.voters.some((voter) => voter.node === from)) return;
+  if (!attempt.electorate.voters.some((voter) => voter.node === from)) {
+    // A voter that the value adds knows that it is chosen: it answers its own voters alone.
+    const added = attempt.proposal !== null && recipients(attempt, attempt.proposal).has(from);
+    if (added && message.why === "votersVersion") fail(state, register, attempt, message.why);
+    return;
+  }
   if (attempt.phase === "prepare" && message.why === "noState") {
     attempt.blank.add(from);
     return evaluatePromises(state, register, attempt);

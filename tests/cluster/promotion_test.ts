@@ -22,6 +22,10 @@ function promote(world: World, node: string, id = 1): void {
   world.event(node, { type: "command", id, command: { type: "promote", group: "web" } });
 }
 
+function inEra(world: World, node: string): boolean {
+  return world.node(node).state !== null && world.view(node).records.cluster?.era !== undefined;
+}
+
 /** `b` is cut off and left out of the in-sync set, then `a` is lost for good. */
 function leftBehind(shape: Shape = {}): World {
   const world = settled(shape);
@@ -84,6 +88,33 @@ Deno.test("promotion: without a quorum a new era begins, and whoever returns joi
     }
     world.until("b serves on", () => world.owner() === "b", DEADTIME);
     assert.equal(record(world, "b")!.epoch, epoch, "nothing was taken");
+  }
+});
+
+Deno.test("promotion: who was admitted knows it first, and the one that admitted it learns it", () => {
+  // Breaks when the refusal of a voter that an unfinished change adds says nothing to its proposer.
+  for (const quorum of ["fencing", "survivor"] as const) {
+    let deaf = true;
+    const world = new World({
+      config: makeConfig({ nodes: ["a", "b"], witnesses: [], quorum }),
+      wire: (frame, from) =>
+        deaf && from === "a" && frame.body.type === "ACCEPTED" && inEra(world, "b") ? null : frame,
+    });
+    world.startAll();
+    world.until("a serves", () => world.owner() === "a", 5 * DEADTIME);
+    world.until("b is in sync", () => members(world, "b").length === 2, 5 * DEADTIME);
+    for (const name of ["a", "b"]) world.crash(name);
+    world.start("b");
+    world.run(5 * DEADTIME);
+    promote(world, "b");
+    world.until("b serves", () => world.owner() === "b", 4 * DEADTIME);
+    world.start("a");
+    const voters = (node: string) => world.view(node).records.cluster?.voters.length;
+    world.until("a is a voter and knows it", () => voters("a") === 2, 20 * DEADTIME);
+    assert.equal(voters("b"), 1);
+    deaf = false;
+    world.until("b knows it, too", () => voters("b") === 2, 6 * DEADTIME);
+    assert.equal(world.owner(), "b");
   }
 });
 
