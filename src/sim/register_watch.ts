@@ -30,6 +30,8 @@ export class RegisterWatch {
   readonly #apart: boolean;
   /** By register and ballot. */
   readonly #accepted = new Map<string, Accepted>();
+  /** By voter and register: what it accepted last. */
+  readonly #held = new Map<string, Accepted>();
   /** By register: version → value as text. */
   readonly #chosen = new Map<string, Map<number, string>>();
   readonly #newest = new Map<string, Value>();
@@ -69,6 +71,9 @@ export class RegisterWatch {
     }
     entry.by.add(voterId);
     const { by } = entry;
+    const holding = `${voterId} ${record.register}`;
+    const before = this.#held.get(holding);
+    this.#held.set(holding, entry);
     if (this.#apart) return this.#follow(record.register, value);
     const chosen = this.#quorums.chooses(record.register, record.ballot, value, {
       count: by.size,
@@ -76,7 +81,13 @@ export class RegisterWatch {
       era: record.era ?? 0,
     });
     if (!chosen) return;
-    if ("voters" in value) this.#quorums.chosen(value);
+    if ("voters" in value) {
+      // The lent vote stands for what the own voter holds, too: no quorum was without that one.
+      const lent = value.solo === record.ballot.node && by.size === 1 &&
+        before !== undefined && before.value.version === value.version - 1;
+      if (lent) this.#choose(record.register, before.value, before.text);
+      this.#quorums.chosen(value);
+    }
     this.#choose(record.register, value, entry.text);
   }
 

@@ -208,3 +208,39 @@ Deno.test("a world in which nothing goes wrong is well, and clients are served",
   assert.ok(outcome.answered > 100, `${outcome.answered} answers`);
   assert.equal(outcome.recovery, 0, "it was well before the end of trouble");
 });
+
+Deno.test("registers: who is lent a vote decides by what its own voter holds, and nobody else does", () => {
+  const voters = ["a", "b"].map((node) => ({ node, voterId: node }));
+  const accept = (by: string, version: number, solo?: string): VoterLogRecord => ({
+    kind: "accept",
+    register: "cluster",
+    ballot: { n: version, node: by, incarnation: 1 },
+    proposal: { value: clusterRecord(version, solo) },
+  });
+  const clusterRecord = (version: number, solo?: string): ClusterRecord => ({
+    version,
+    voters,
+    votersVersion: 1,
+    lineage: "l",
+    standby: version > 1 ? ["b"] : [],
+    maintenance: false,
+    ...(solo === undefined ? {} : { solo }),
+  });
+  const begun = () => {
+    const watch = new RegisterWatch(2);
+    for (const voter of ["a", "b"]) watch.persisted(voter, accept("a", 1));
+    watch.persisted("a", accept("a", 2));
+    assert.throws(() => watch.claimed("cluster", clusterRecord(2)), /is not chosen/);
+    return watch;
+  };
+  const watch = begun();
+  watch.persisted("a", accept("a", 3, "a"));
+  watch.claimed("cluster", clusterRecord(2));
+  watch.claimed("cluster", clusterRecord(3, "a"));
+  // b's voter never held the second.
+  assert.throws(() => begun().persisted("b", accept("b", 3, "b")), /the one before it is not/);
+  const other = begun();
+  other.persisted("a", accept("a", 3, "b"));
+  assert.throws(() => other.claimed("cluster", clusterRecord(3, "b")), /is not chosen/);
+  assert.throws(() => other.claimed("cluster", clusterRecord(2)), /is not chosen/);
+});
