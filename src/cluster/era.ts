@@ -120,6 +120,9 @@ export function forgetEra(state: ClusterState): void {
   }
   state.pair.joint = false;
   state.pair.togetherSince = null;
+  // What a fence of the former one says is no vote in this one.
+  state.fencing.pending = null;
+  state.fencing.lent = false;
   state.urgent = true;
 }
 

@@ -13,6 +13,7 @@
 
 import { acceptedCluster } from "./accepted.ts";
 import { lostItsState, otherVoter } from "./alone.ts";
+import { isPast } from "./era.ts";
 import { gatherFacts, knownGroup } from "./facts.ts";
 import { type Group, isServing } from "./group_state.ts";
 import { endRun, isAlive, type Peer } from "./membership.ts";
@@ -55,7 +56,8 @@ const ANSWER_GRACE = 60_000;
 
 /** Fences when something waits for it, takes the vote of a peer that is off, and gives it back. */
 export function driveFencing(state: ClusterState): void {
-  if (state.config.cluster.quorum !== "fencing") return;
+  // In a past era nothing is decided, and the ballots would get in the way of who admits this node.
+  if (state.config.cluster.quorum !== "fencing" || isPast(state)) return;
   const record = knownCluster(state);
   const peer = record && otherVoter(state, record);
   if (record === null || peer === null) return;
@@ -246,7 +248,7 @@ function endSolo(state: ClusterState, record: ClusterRecord, peer: Peer): void {
  */
 export function handOver(state: ClusterState): boolean {
   const { config: { cluster: { quorum } }, shutdown, timing, now } = state;
-  if (quorum === "majority" || shutdown === null) return true;
+  if (quorum === "majority" || shutdown === null || isPast(state)) return true;
   const record = knownCluster(state);
   const peer = record && otherVoter(state, record);
   if (record === null || peer === null || record.solo !== undefined) return true;

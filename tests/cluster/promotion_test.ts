@@ -118,6 +118,27 @@ Deno.test("promotion: who was admitted knows it first, and the one that admitted
   }
 });
 
+Deno.test("promotion: who decides alone in a past era leaves it at that, and joins", () => {
+  // Breaks when it goes on to give the vote back: its ballots outrun those of who admits it.
+  const world = settled({ nodes: ["a", "b"], witnesses: [], quorum: "fencing" });
+  world.crash("b");
+  world.until("a is solo", () => world.view("a").records.cluster?.solo === "a", 5 * DEADTIME);
+  world.cut("a", ["b"]);
+  const standby = { type: "standby", node: "a", on: true } as const;
+  world.event("a", { type: "command", id: 1, command: standby });
+  world.until("a released it", () => record(world, "a")?.owner === null, 3 * DEADTIME);
+  world.start("b");
+  world.run(5 * DEADTIME);
+  world.mayLose = true;
+  promote(world, "b");
+  world.until("b serves", () => world.owner() === "b", 4 * DEADTIME);
+  world.heal();
+  const voters = (node: string) => world.view(node).records.cluster?.voters.length;
+  world.until("a joins", () => voters("b") === 2 && inEra(world, "a"), 6 * DEADTIME);
+  assert.equal(world.view("b").records.cluster?.solo, undefined);
+  assert.equal(world.node("a").notes.some(({ rule }) => rule === "solo-over"), false);
+});
+
 const PAIRS = [
   { nodes: ["a", "b", "w"], witnesses: ["w"], quorum: "majority" },
   { nodes: ["a", "b"], witnesses: [], quorum: "fencing" },
