@@ -95,7 +95,7 @@ Deno.test("promotion: who was admitted knows it first, and the one that admitted
   // Breaks when the refusal of a voter that an unfinished change adds says nothing to its proposer.
   for (const quorum of ["fencing", "survivor"] as const) {
     let deaf = true;
-    const world = new World({
+    const world: World = new World({
       config: makeConfig({ nodes: ["a", "b"], witnesses: [], quorum }),
       wire: (frame, from) =>
         deaf && from === "a" && frame.body.type === "ACCEPTED" && inEra(world, "b") ? null : frame,
