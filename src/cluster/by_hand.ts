@@ -7,7 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { sameRun } from "./ballot.ts";
-import { takeChange } from "./drafts.ts";
+import { highestEpoch, takeChange } from "./drafts.ts";
 import { beginEra, ownEra } from "./era.ts";
 import { knownGroup, ownReplicas } from "./facts.ts";
 import { lend } from "./fencing.ts";
@@ -82,7 +82,7 @@ export function promote(state: ClusterState, pending: PendingCommand, group: Gro
     const lineage = createHash("sha256")
       .update(JSON.stringify([cluster?.lineage ?? "", name, state.self, state.now, pending.id]))
       .digest("hex").slice(0, 16);
-    pending.forced = { lineage, above: highestEpoch(state, group) };
+    pending.forced = { lineage, above: highestEpoch(state, group, record) };
   }
   if (group.phase !== "idle") {
     // A frozen life of it, in an epoch that is given up.
@@ -156,18 +156,6 @@ function whyUnfit(state: ClusterState, group: Group): string | null {
     }
   }
   return null;
-}
-
-/** No replica may have seen a higher epoch, as far as it is known here. */
-function highestEpoch(state: ClusterState, group: Group): number {
-  let highest = Math.max(group.epoch, knownGroup(state, group)?.epoch ?? 0);
-  for (const { name } of group.volumes) {
-    highest = Math.max(highest, state.replicas.get(name)?.epoch ?? 0);
-    for (const { heartbeat } of state.membership.peers.values()) {
-      highest = Math.max(highest, heartbeat?.replicas[name]?.epoch ?? 0);
-    }
-  }
-  return highest;
 }
 
 function refuse(error: string): Progress {

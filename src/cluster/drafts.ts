@@ -22,7 +22,9 @@ function mintGeneration(
   const lineage = knownCluster(state)?.lineage ?? "";
   const replicaId = state.replicas.get(volume)?.replicaId ?? "";
   // Survivors that decide apart give the same version to different records.
-  const parts = [lineage, group.register, base?.version ?? 0, replicaId, volume];
+  // The first version of a later era is not the first of all: that generation is in use.
+  const version = base?.version ?? emptyVersion(state);
+  const parts = [lineage, group.register, version, replicaId, volume];
   const apart = state.config.cluster.quorum === "survivor"
     ? [base?.epoch ?? 0, base?.volumes[volume]?.generation ?? ""]
     : [];
@@ -40,6 +42,18 @@ function nextEpoch(state: ClusterState, after: number): number {
   const place = nodes.findIndex(({ name }) => name === self.node);
   const rest = (after + 1) % nodes.length;
   return after + 1 + (place - rest + nodes.length) % nodes.length;
+}
+
+/** The highest epoch that the record or any replica has seen, as far as it is known here. */
+export function highestEpoch(state: ClusterState, group: Group, base: GroupRecord | null): number {
+  let highest = Math.max(group.epoch, base?.epoch ?? 0);
+  for (const { name } of group.volumes) {
+    highest = Math.max(highest, state.replicas.get(name)?.epoch ?? 0);
+    for (const { heartbeat } of state.membership.peers.values()) {
+      highest = Math.max(highest, heartbeat?.replicas[name]?.epoch ?? 0);
+    }
+  }
+  return highest;
 }
 
 /** What a forced promotion adds to a take. */
@@ -65,6 +79,8 @@ export function takeChange(
   const keeps = base !== null && base.owner === null && forced === null;
   const lineage = forced?.lineage ?? base?.lineage;
   const baseVersion = base?.version ?? emptyVersion(state);
+  // Where the records were lost, or an era begins without any, replicas have seen epochs.
+  const before = base?.epoch ?? highestEpoch(state, group, null);
   const draft = (): Draft => {
     const volumes: Record<string, VolumeRecord> = {};
     const mints: { volume: string; generation: string }[] = [];
@@ -84,7 +100,7 @@ export function takeChange(
     }
     const value: GroupRecord = {
       version: baseVersion + 1,
-      epoch: nextEpoch(state, Math.max(base?.epoch ?? 0, forced?.above ?? 0)),
+      epoch: nextEpoch(state, Math.max(before, forced?.above ?? 0)),
       owner: { ...state.self },
       volumes,
       ...(base?.wanted === state.self.node ? { wanted: base.wanted } : {}),

@@ -42,7 +42,8 @@ export function firstTake(input: OwnershipInput): Decision {
         `Replicas of ${volume.name} on ${
           [...carriers.keys()].join(" and ")
         } carry different data: ` +
-          `keep one and erase the other with "bascule volume create --force" on its node`,
+          `say "bascule volume promote ${volume.name} --force" on the node whose data are to ` +
+          `count, and the other keeps its own apart`,
         Object.fromEntries(carriers),
       );
     }

@@ -21,6 +21,8 @@ export class Injector {
   #over = false;
   /** Waits until all is well after the one fault that is to be survived alone. */
   #single = false;
+  /** By group: where a person asked for a promotion that is not done yet. */
+  readonly #promoting = new Map<string, Machine>();
   /** What was done. */
   readonly done: TimedFault[] = [];
 
@@ -155,7 +157,7 @@ export class Injector {
       case "diskError":
         return this.#ailDisk(machine, fault);
       case "command":
-        if (fault.command.type === "promote") this.#forced(fault.command.group);
+        if (fault.command.type === "promote") return this.#promote(machine, fault.command);
         return this.#ask(machine, fault.command);
       case "file":
         return machine.replaceFile(fault.variant);
@@ -183,6 +185,24 @@ export class Injector {
         return this.#start(machine, fault.down, true);
       case "diskLoss":
         return this.#replaceDisk(machine, fault.volume, fault.seed, fault.down);
+    }
+  }
+
+  /** A person forces a promotion, and stands by it until it is done. */
+  #promote(machine: Machine, command: Extract<OperatorCommand, { type: "promote" }>): void {
+    const { group } = command;
+    this.#forced(group);
+    this.#promoting.set(group, machine);
+    this.#ask(machine, command, (error) => {
+      if (error === null) this.#promoting.delete(group);
+    });
+  }
+
+  /** Where a crash cut a promotion short, its new era may wait for the person to ask again. */
+  #promoteAgain(): void {
+    for (const [group, machine] of this.#promoting) {
+      const rule = machine.agent?.state.groups.get(group)?.decision.why.rule;
+      if (rule === "first-take-conflict") this.#promote(machine, { type: "promote", group });
     }
   }
 
@@ -307,7 +327,10 @@ export class Injector {
     this.#start(machine, down, true);
   }
 
-  /** Cleans up after failed services, ends maintenance and every standby, pushes the first file. */
+  /**
+   * Cleans up after failed services, ends maintenance and every standby, pushes the first file, and
+   * asks again for promotions that were cut short.
+   */
   #pardon(): void {
     const { machines, config } = this.#world;
     const first = machines.find(({ agent }) => agent !== null && !agent.over);
@@ -318,16 +341,21 @@ export class Injector {
     }
     for (const { name } of machines) this.#ask(first, { type: "standby", node: name, on: false });
     for (const { name } of config.groups) this.#ask(first, { type: "cleanup", group: name });
+    this.#promoteAgain();
   }
 
-  #ask(machine: Machine, command: OperatorCommand): void {
+  #ask(
+    machine: Machine,
+    command: OperatorCommand,
+    answered: (error: string | null) => void = () => {},
+  ): void {
     const { agent } = machine;
     if (agent === null) return;
     machine.onMain(() =>
-      agent.command(
-        command,
-        (error) => this.#world.say("sim", () => `... ${command.type}: ${error ?? "done"}`),
-      )
+      agent.command(command, (error) => {
+        this.#world.say("sim", () => `... ${command.type}: ${error ?? "done"}`);
+        answered(error);
+      })
     );
   }
 

@@ -91,6 +91,16 @@ Deno.test("two nodes that both carry data of different generations are not chose
   assert.ok(world.node("a").notes.some(({ rule }) => rule === "first-take-conflict"));
 });
 
+Deno.test("the first record goes above every epoch that a replica has seen", () => {
+  // Breaks when a cluster that lost its records takes in epoch 1: the replicas refuse that for ever.
+  const world = new World({ config: makeConfig() });
+  Object.assign(world.node("a").disk, { blank: "no", epoch: 7 });
+  Object.assign(world.node("b").disk, { blank: "no", epoch: 9 });
+  world.startAll();
+  world.until("somebody serves", () => world.owner() !== null, 20 * DEADTIME);
+  assert.equal(world.view("a").records.groups["web"]?.epoch, 10);
+});
+
 Deno.test("a replica that carries data takes before a preferred blank one", () => {
   // Breaks when an existing volume that is put under the cluster is overwritten with nothing.
   const world = new World({ config: makeConfig() });

@@ -338,4 +338,19 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       }),
     },
   },
+  {
+    found:
+      "a promotion that a crash cut short once others had joined its era: nobody ran the group",
+    options: { seed: 7000145, duration: 150_000 },
+    faults: [
+      { at: 40_000, fault: "kill", node: "n2", down: null },
+      { at: 60_000, fault: "kill", node: "n1", down: null },
+      { at: 60_000, fault: "kill", node: "w1", down: null },
+      { at: 65_000, fault: "start", node: "n2" },
+      { at: 100_000, fault: "command", node: "n2", command: { type: "promote", group: "web" } },
+      { at: 100_000, fault: "fuse", node: "n2", effects: 5, power: false, down: 5000 },
+      { at: 110_000, fault: "start", node: "n1" },
+      { at: 110_000, fault: "start", node: "w1" },
+    ],
+  },
 ];
