@@ -33,7 +33,7 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
     seeds: 50,
     patches: [{
       file: "src/cluster/drafts.ts",
-      before: "      epoch: nextEpoch(state, Math.max(base?.epoch ?? 0, forced?.above ?? 0)),",
+      before: "      epoch: nextEpoch(state, Math.max(before, forced?.above ?? 0)),",
       after: "      epoch: Math.max(base?.epoch ?? 0, forced?.above ?? 0, 1),",
     }],
   },
