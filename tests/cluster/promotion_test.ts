@@ -139,6 +139,26 @@ Deno.test("promotion: who decides alone in a past era leaves it at that, and joi
   assert.equal(world.node("a").notes.some(({ rule }) => rule === "solo-over"), false);
 });
 
+Deno.test("promotion: where it ends before its take, the first take of the era goes beyond all epochs", () => {
+  // Breaks when the first record of an era begins at epoch 1: every replica has seen more.
+  const world = settled({ nodes: ["a", "b"], witnesses: [], quorum: "fencing" });
+  for (const name of ["a", "b"]) world.crash(name);
+  world.start("b");
+  world.run(5 * DEADTIME);
+  // The era is durable, and the agent ends before it asks for the group.
+  world.watch = () => {
+    if (inEra(world, "b")) world.node("b").fuse = 0;
+  };
+  world.mayLose = true;
+  promote(world, "b");
+  world.until("b ended", () => world.node("b").state === null, 4 * DEADTIME);
+  world.watch = null;
+  for (const name of ["b", "a"]) world.start(name);
+  world.until("the group runs", () => world.owner() !== null, 10 * DEADTIME);
+  assert.ok((record(world, world.owner()!)?.epoch ?? 0) > 1);
+  assert.ok(inEra(world, "b"));
+});
+
 const PAIRS = [
   { nodes: ["a", "b", "w"], witnesses: ["w"], quorum: "majority" },
   { nodes: ["a", "b"], witnesses: [], quorum: "fencing" },
