@@ -103,21 +103,38 @@ function transmit(state: ClusterState, register: RegisterName, attempt: Attempt)
       sendTo(state, node, takes ? { ...body, takes } : body);
     }
   } else if (attempt.phase === "accept" && proposal !== null) {
-    for (const node of recipients(attempt, proposal)) {
+    for (const node of recipients(state, attempt, proposal)) {
       if (attempt.accepted.has(node) || attempt.refused.has(node)) continue;
       sendTo(state, node, { type: "ACCEPT", register, ...under, ballot, proposal });
     }
   }
 }
 
-/** Voters of the operation and, where the value changes them, those of the value. */
-function recipients(attempt: Attempt, proposal: Proposal): Set<string> {
+/** Voters of the operation; those of the value, too, where it changes them or its proposer is `solo`. */
+function recipients(
+  state: ClusterState,
+  attempt: Attempt,
+  { value }: Proposal,
+): Set<string> {
   const nodes = new Set(attempt.electorate.voters.map((voter) => voter.node));
   // Otherwise a node that decides alone would put its record over the one of a peer that does so too.
-  if (changesVoters(attempt, proposal.value)) {
-    for (const { node } of proposal.value.voters) nodes.add(node);
+  if (changesVoters(attempt, value) || isSoleCopy(state, attempt, value)) {
+    for (const { node } of value.voters) nodes.add(node);
   }
   return nodes;
+}
+
+/**
+ * Whether the record that is written back names this node `solo`: then its peer decides nothing, and
+ * one that was admitted without hearing of it can neither read nor promise before it holds the record.
+ */
+function isSoleCopy(
+  state: ClusterState,
+  { change, electorate }: Attempt,
+  value: Proposal["value"],
+): value is ClusterRecord {
+  return state.config.cluster.quorum === "fencing" && electorate.alone === true &&
+    change === null && isClusterRecord(value) && value.solo === state.self.node;
 }
 
 function changesVoters(attempt: Attempt, value: Proposal["value"]): value is ClusterRecord {
@@ -180,7 +197,9 @@ export function handleRefused(state: ClusterState, from: string, message: Refuse
   if (attempt.phase === "prepare" ? attempt.promises.has(from) : attempt.accepted.has(from)) return;
   if (!attempt.electorate.voters.some((voter) => voter.node === from)) {
     // A voter that the value adds knows that it is chosen: it answers its own voters alone.
-    const added = attempt.proposal !== null && recipients(attempt, attempt.proposal).has(from);
+    const value = attempt.proposal?.value;
+    const added = value !== undefined && changesVoters(attempt, value) &&
+      value.voters.some(({ node }) => node === from);
     if (added && message.why === "votersVersion") fail(state, register, attempt, message.why);
     return;
   }

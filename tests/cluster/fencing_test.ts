@@ -223,3 +223,27 @@ Deno.test("fencing: a peer that lost its voter state is admitted anew without a 
   world.until("both are joint", () => joint(world, "a") && joint(world, "b"), 20 * DEADTIME);
   assert.equal(solo(world, "a"), undefined);
 });
+
+for (const lost of ["a", "b"]) {
+  Deno.test(`fencing: ${lost}, admitted anew while it was going down again, hears of it later`, () => {
+    // Breaks when who decides alone writes the record to its own voter only: the other, whose new id
+    // nobody asks and which is blank, can read nothing, and the loan never ends.
+    const other = lost === "a" ? "b" : "a";
+    const world = settled();
+    world.crash(lost);
+    world.until("the other serves", () => world.owner() === other, 6 * DEADTIME);
+    world.node(lost).log = [];
+    world.start(lost);
+    world.watch = () => {
+      if (noted(world, other, "admit-voter") > 0 && world.node(lost).state) world.crash(lost);
+    };
+    world.until("it is admitted", () => world.node(lost).state === null, 8 * DEADTIME);
+    world.watch = null;
+    world.run(3 * DEADTIME);
+    assert.equal(world.view(other).records.cluster?.votersVersion, 2);
+    assert.ok(world.node(lost).log.every(({ kind }) => kind !== "accept"), "it heard nothing");
+    world.start(lost);
+    world.until("both are joint", () => joint(world, "a") && joint(world, "b"), 20 * DEADTIME);
+    assert.equal(solo(world, other), undefined);
+  });
+}
