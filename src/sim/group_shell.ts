@@ -213,8 +213,8 @@ export class GroupShell {
     const failed = (failure: string) => finish({ failure });
     switch (action) {
       case "start": {
-        const lineage = this.#agent.lineage;
         const record = this.#started!;
+        const lineage = record.lineage ?? this.#agent.lineage;
         const entry = record.volumes[name];
         if (entry === undefined) failed("the record does not name it");
         else volume.promote(record, lineage, entry, () => finish({}), failed);

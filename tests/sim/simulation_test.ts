@@ -59,3 +59,18 @@ Deno.test("the same seed gives the same run", () => {
   assert.ok(one.lines.length > 100, "the run shows nothing");
   assert.deepEqual(one.lines, other.lines);
 });
+
+Deno.test("a forced promotion gives the data a lineage of their own in the simulator too", () => {
+  const lines: string[] = [];
+  const outcome = simulate({ ...PLAIN, seed: 2, duration: 200_000 }, {
+    faults: [
+      { at: 40_000, fault: "cut", routes: ["n1-*"], for: 80_000 },
+      { at: 60_000, fault: "cut", routes: ["n2-*"], for: 60_000 },
+      { at: 65_000, fault: "kill", node: "n2", down: 2000 },
+      { at: 90_000, fault: "command", node: "n1", command: { type: "promote", group: "web" } },
+    ],
+    trace: (line) => lines.push(line),
+  });
+  assert.equal(outcome.violation, null);
+  assert.match(lines.join("\n"), /n2 +\[split-brain\].* its lineage is \w+, ours \w+/);
+});
