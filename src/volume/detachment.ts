@@ -76,19 +76,22 @@ export class Detachment {
 
   /**
    * Whether the peer, met again, holds all that was answered. Protocol A answers before the peer has a
-   * write; what a lost session took with it is on the failed disk alone. Nothing may pass for flushed
-   * then, so nothing is served on; a takeover loses it, and that is said.
+   * write, and what a lost session took with it is on the failed disk alone; a peer whose storage
+   * changed lost what it had not flushed. Nothing may pass for flushed then, so nothing is served on;
+   * a takeover goes without it, and that is said.
    */
-  standsIn(): boolean {
+  standsIn(storageKept: boolean): boolean {
     const context = this.#context;
-    if (context.bitmap.count === 0) return true;
+    const { bitmap, init } = context;
+    if (bitmap.count === 0 && storageKept) return true;
     if (context.detachFailed) return false;
     context.detachFailed = true;
     context.changed = true;
-    const { bitmap, init } = context;
     const peer = init.peers[PEER]!;
-    const text = `the group is to move, and loses what ${peer} was never sent: ` +
-      `${bitmap.count} blocks that were answered before they reached it`;
+    const what = bitmap.count > 0
+      ? `${bitmap.count} blocks that were answered before they reached it`
+      : "what it had in its cache when it lost power";
+    const text = `the group is to move: ${peer} lacks ${what}`;
     context.note("error", "hand-over", text, { peer, dirtyBlocks: bitmap.count });
     return false;
   }

@@ -67,6 +67,11 @@ export class Meeting {
     this.#peerStorage = null;
   }
 
+  /** Whether the replica that was met lost nothing since it was met last in this epoch. */
+  get storageKept(): boolean {
+    return this.#peerStorage === null || this.#peerStorage === this.#welcome?.storage;
+  }
+
   /** The replica is Consistent. */
   joined(): void {
     this.#inconsistent = false;

@@ -55,7 +55,7 @@ export interface SourceParts {
   /** The peer takes all blocks as dirty about this replica. */
   detached(): void;
   /** The peer, a member, is met again: whether it holds all that was answered. */
-  standsIn(): boolean;
+  standsIn(storageKept: boolean): boolean;
 }
 
 /** See the module comment. */
@@ -420,7 +420,8 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   /** There is nothing to compare: the peer has the only data. */
   #greetDetached(): void {
     const member = this.#context.upToDate.includes(this.peerId);
-    if (!member || this.#linkVersion < VERSION_DETACH || !this.#get.standsIn()) {
+    const able = member && this.#linkVersion >= VERSION_DETACH;
+    if (!able || !this.#get.standsIn(this.#meeting.storageKept)) {
       return this.drop("it cannot stand in for the local disk");
     }
     this.#state = LinkState.Preparing;

@@ -197,7 +197,7 @@ class VolumeMachine implements Volume {
     this.#source.bind({
       log,
       detached: () => this.#detachment.agreed(),
-      standsIn: () => this.#detachment.standsIn(),
+      standsIn: (storageKept) => this.#detachment.standsIn(storageKept),
       writes: this.#writes,
       reads: this.#reads,
       flushes: this.#flushes,

@@ -11,7 +11,9 @@ const Flush = RequestKind.Flush;
 const EIO = 5;
 const ENOSPC = 28;
 
-function failing(options: { onIoError?: "detach" | "hand-over" } = {}): Pair {
+function failing(
+  options: { onIoError?: "detach" | "hand-over"; volatileCache?: boolean } = {},
+): Pair {
   const pair = Pair.settled({ onIoError: "detach", ...options });
   const { disk } = pair.world.nodes[0];
   disk.writeError = EIO;
@@ -150,8 +152,23 @@ Deno.test("protocol A: what only the failed disk holds never passes for flushed"
   assert.equal(alpha.report!.throughPeer, false, "the group must move, not wait here");
   assert.match(
     alpha.notes.map(({ text }) => text).join("\n"),
-    /loses what beta was never sent: 1 /,
+    /beta lacks 1 blocks that were answered/,
   );
+});
+
+Deno.test("a peer that lost its cache stands in no more: a FLUSH would cover what is gone", () => {
+  const pair = failing({ volatileCache: true });
+  const [alpha] = pair.world.nodes;
+  const first = pair.world.request(0, Write, 7);
+  pair.settle(300);
+  assert.equal(first.answered, 0, "beta stands in");
+  pair.fail(1, true);
+  const flush = pair.world.request(0, Flush);
+  pair.settle(100);
+  pair.restart(1, true);
+  pair.settle(5000);
+  assert.equal(flush.answered, null, "a FLUSH was answered that covers what is lost");
+  assert.equal(alpha.report!.throughPeer, false, "the group must move, not wait here");
 });
 
 Deno.test("a block that cannot be read comes from the peer and is written back", () => {
