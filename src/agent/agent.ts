@@ -10,7 +10,7 @@
  */
 import { createCluster, wakeAt } from "../cluster/cluster.ts";
 import { UnfitProgram } from "../cluster/protocol.ts";
-import { knownCluster } from "../cluster/state.ts";
+import { lineageOf } from "../cluster/facts.ts";
 import type { GroupRecord, Note, OperatorCommand } from "../cluster/types.ts";
 import { BOOT_ALONE_RISK, SURVIVOR_RISK } from "../config/cluster.ts";
 import type { ClusterKeys } from "../config/key_file.ts";
@@ -335,7 +335,7 @@ export class Agent {
   }
 
   #promote(volume: string, record: GroupRecord): Promise<void> {
-    const lineage = record.lineage ?? knownCluster(this.#shell.state)?.lineage ?? null;
+    const lineage = lineageOf(this.#shell.state, record);
     const entry = record.volumes[volume];
     if (entry === undefined) {
       return Promise.reject(new Error(`volume ${volume}: the group's record does not name it`));

@@ -16,6 +16,14 @@ export function knownGroup(state: ClusterState, group: Group): GroupRecord | nul
 }
 
 /**
+ * Lineage of a group's data: of its last forced promotion, before one the cluster's; null: not known.
+ * Replicas of another one are not written to.
+ */
+export function lineageOf(state: ClusterState, record: GroupRecord): string | null {
+  return record.lineage ?? knownCluster(state)?.lineage ?? null;
+}
+
+/**
  * What others should see of an own replica. A pending generation that the known-chosen record names
  * is the replica's generation: only the superblock has not caught up.
  */

@@ -4,7 +4,7 @@
  */
 
 import { type ClusterState, createCluster, step, wakeAt } from "../cluster/cluster.ts";
-import { knownCluster } from "../cluster/state.ts";
+import { lineageOf } from "../cluster/facts.ts";
 import type {
   ClusterEffect,
   ClusterEvent,
@@ -239,8 +239,8 @@ export class Agent {
     }
   }
 
-  /** Lineage of the cluster's data, for a promotion; null: not known. */
-  get lineage(): string | null {
-    return knownCluster(this.state)?.lineage ?? null;
+  /** Lineage of a group's data, for a promotion; null: not known. */
+  lineageOf(record: GroupRecord): string | null {
+    return lineageOf(this.state, record);
   }
 }

@@ -214,7 +214,7 @@ export class GroupShell {
     switch (action) {
       case "start": {
         const record = this.#started!;
-        const lineage = record.lineage ?? this.#agent.lineage;
+        const lineage = this.#agent.lineageOf(record);
         const entry = record.volumes[name];
         if (entry === undefined) failed("the record does not name it");
         else volume.promote(record, lineage, entry, () => finish({}), failed);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { lineageOf } from "../../src/cluster/facts.ts";
 import { DEADTIME, makeConfig, type Shape } from "./configs.ts";
 import { World } from "./world.ts";
 
@@ -43,6 +44,8 @@ Deno.test("promotion: with a quorum the record gets another owner, epoch and lin
   const { lineage } = world.view("w").records.cluster!;
   const before = record(world, "b")!;
   assert.equal(before.lineage, undefined);
+  const inWhich = (node: string) => lineageOf(world.node(node).state!, record(world, node)!);
+  assert.equal(inWhich("b"), lineage);
   world.mayLose = true;
   promote(world, "b");
   world.until("b serves", () => world.owner() === "b", 3 * DEADTIME);
@@ -58,6 +61,8 @@ Deno.test("promotion: with a quorum the record gets another owner, epoch and lin
   world.run(5 * DEADTIME);
   assert.equal(world.owner(), "b");
   assert.equal(record(world, "a")?.lineage, after.lineage);
+  // What becomes Primary from now on, on any node, says so to the replicas.
+  for (const node of ["a", "b"]) assert.equal(inWhich(node), after.lineage);
 });
 
 Deno.test("promotion: without a quorum a new era begins, and whoever returns joins it", () => {

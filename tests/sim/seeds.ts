@@ -432,4 +432,15 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       }),
     },
   },
+  {
+    found:
+      "simulator: a forced promotion kept the lineage, and what the other side held was overwritten",
+    options: { seed: 94000628, mode: "fencing", witnesses: 0, promotes: 1 },
+    faults: [
+      // n1 goes on alone, in a generation that n2 has seen.
+      { at: 40_000, fault: "shutdown", node: "n2", down: 10_000, reboot: false },
+      { at: 45_000, fault: "cut", routes: ["n2-*"], for: 60_000 },
+      { at: 60_000, fault: "command", node: "n2", command: { type: "promote", group: "web" } },
+    ],
+  },
 ];
