@@ -26,7 +26,7 @@ export function firstTake(input: OwnershipInput): Decision {
     node
   );
   for (const volume of input.volumes) {
-    const { carriers, halves } = carriersOf(input, volume);
+    const { carriers, halves, members } = carriersOf(input, volume);
     if (carriers.size === 0 && halves.length > 0) {
       return wait(
         "first-take-conflict",
@@ -47,7 +47,9 @@ export function firstTake(input: OwnershipInput): Decision {
         Object.fromEntries(carriers),
       );
     }
-    able = able.filter((node) => carriers.has(node));
+    // One that had joined, but was no member yet when it went, bears the generation without the writes
+    // that came after it.
+    able = able.filter((node) => members.length > 0 ? members.includes(node) : carriers.has(node));
   }
   const first = able[0];
   if (first === undefined) {
@@ -97,20 +99,31 @@ function missingReplica(input: OwnershipInput): string | null {
   return null;
 }
 
-/** Nodes whose replica carries data, with its generation; a half copy or a lost disk is no carrier. */
+/**
+ * Nodes whose replica carries data, with its generation; a half copy or a lost disk is no carrier.
+ * `members`: those that knew themselves in the in-sync set last.
+ */
 function carriersOf(
   input: OwnershipInput,
   volume: VolumeConfig,
-): { readonly carriers: ReadonlyMap<string, string>; readonly halves: readonly string[] } {
+): {
+  readonly carriers: ReadonlyMap<string, string>;
+  readonly halves: readonly string[];
+  readonly members: readonly string[];
+} {
   const carriers = new Map<string, string>();
+  const members: string[] = [];
   const halves: string[] = [];
   for (const { node } of volume.replicas) {
     const replica = input.nodes.find((each) => each.node === node)!.replicas[volume.name]!;
     if (replica.disk === "Diskless") halves.push(node);
     else if (replica.blank === "no") {
       if (replica.disk === "Inconsistent") halves.push(node);
-      else carriers.set(node, replica.generation);
+      else {
+        carriers.set(node, replica.generation);
+        if (replica.disk === "UpToDate") members.push(node);
+      }
     }
   }
-  return { carriers, halves };
+  return { carriers, halves, members };
 }

@@ -133,6 +133,11 @@ function gatherForRelease(state: ClusterState, group: Group, register: Register)
 function nextChange(state: ClusterState, group: Group, decision: Decision): Change | null {
   const record = knownGroup(state, group);
   const { phase } = group;
+  if (group.outdated && phase !== "idle" && record === null && decision.action === "take") {
+    // A life of a past era, which nobody else may end: the first one of this era begins after it.
+    endByForce(state, group);
+    return null;
+  }
   if (phase === "releasing") {
     return record === null ? null : releaseChange(record);
   }

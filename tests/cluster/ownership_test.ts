@@ -220,6 +220,9 @@ Deno.test("the first record waits for every replica and never chooses between hi
   assert.equal(says(first(zero, {})), "wait other-takes b");
   assert.equal(says(first({}, zero)), "take first-take a");
   assert.equal(says(first({}, {})), "take first-take a", "the same generation: the same data");
+  const joined = first({ disk: "Outdated" }, {});
+  assert.equal(says(joined), "wait other-takes b", "a member has what came after the other joined");
+  assert.equal(says(first({ disk: "Outdated" }, { disk: "Outdated" })), "take first-take a");
   assert.equal(says(first({}, { generation: "other" })), "wait first-take-conflict -");
   assert.equal(says(first(zero, { disk: "Inconsistent" })), "wait first-take-conflict -");
   assert.equal(says(first(zero, { replicaId: "" })), "wait first-take-waits -");

@@ -443,4 +443,21 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       { at: 60_000, fault: "command", node: "n2", command: { type: "promote", group: "web" } },
     ],
   },
+  {
+    found:
+      "the owner of another group, frozen by the new era, held what all waited for, and did not end",
+    options: {
+      seed: 94000628,
+      mode: "fencing",
+      witnesses: 0,
+      promotes: 1,
+      volumes: 2,
+      together: false,
+    },
+    faults: [
+      { at: 40_000, fault: "shutdown", node: "n2", down: 10_000, reboot: false },
+      { at: 45_000, fault: "cut", routes: ["n2-*"], for: 60_000 },
+      { at: 60_000, fault: "command", node: "n2", command: { type: "promote", group: "web" } },
+    ],
+  },
 ];
