@@ -97,6 +97,7 @@ for (const engine of ENGINES) {
           "--iodepth=32",
           "--io_size=48M",
           "--verify=crc32c",
+          "--verify_state_save=0",
           "--verify_fatal=1",
           "--output-format=json",
         ], 60);
