@@ -116,7 +116,9 @@ function gatherForRelease(state: ClusterState, group: Group, register: Register)
   const record = knownGroup(state, group);
   if (group.forced || group.afterStop !== "releasing" || record === null) return;
   const { attempt } = register;
-  const wanted = group.requests.length > 0 || state.commands.length > 0;
+  // The command that made it stop waits for the successor, not for the register.
+  const wanted = group.requests.length > 0 ||
+    state.commands.some(({ wants }) => wants === group.register);
   const late = attempt !== null && state.now - attempt.startedAt >= state.timing.keepalive;
   if (wanted || late) return dropGathering(register);
   if (group.gathered || needsRead(register) || !isFree(state, register)) return;

@@ -41,6 +41,7 @@ export function takeCommand(state: ClusterState, id: number, command: OperatorCo
     deadline,
     target: null,
     cleanups: null,
+    wants: null,
     waitsFor: null,
     forced: null,
     eraBegun: false,
@@ -65,6 +66,7 @@ function advance(state: ClusterState, pending: PendingCommand): boolean {
     emit(state, error ? { type: "commandDone", id, error } : { type: "commandDone", id });
     return true;
   }
+  pending.wants = progress === "waiting" ? null : progress.register;
   if (progress !== "waiting") {
     const register = state.registers.get(progress.register)!;
     const electorate = electorateFor(state, progress.register);

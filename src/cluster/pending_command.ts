@@ -17,6 +17,8 @@ export interface PendingCommand {
   target: string | null;
   /** For `cleanup`: the count that its record must reach. */
   cleanups: number | null;
+  /** The register that it is about to change; null: it waits for others, or for a read. */
+  wants: RegisterName | null;
   /** What it waits for, where it can say so. */
   waitsFor: string | null;
   /** For `promote`: the lineage that its record must have, and what its epoch must exceed. */

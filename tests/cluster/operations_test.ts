@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { DEADTIME, makeConfig, type Shape } from "./configs.ts";
+import type { Frame } from "../../src/cluster/types.ts";
 import { World } from "./world.ts";
 
 const GATE = "192.0.2.254";
@@ -212,4 +213,24 @@ Deno.test("of two survivors the one that reaches more takes over", () => {
   world.run(DEADTIME);
   world.crash("a");
   world.until("c serves", () => world.owner() === "c", 3 * DEADTIME);
+});
+
+Deno.test("a move gathers the promises for its release while the group stops, not afterwards", () => {
+  const sent: string[] = [];
+  const wire = (frame: Frame, from: string) => {
+    const { body } = frame;
+    if (from === "a" && "register" in body && body.register === "group:web") sent.push(body.type);
+    return frame;
+  };
+  const world = new World({ config: makeConfig(), wire });
+  world.startAll();
+  world.until("a serves", () => world.owner() === "a", 5 * DEADTIME);
+  world.run(4 * DEADTIME);
+  world.event("a", { type: "command", id: 1, command: { type: "move", group: "web", to: "b" } });
+  world.until("a stops", () => rules(world, "a").includes("stop"), DEADTIME);
+  world.until("all have answered", () => sent.at(-1) === "PREPARE", 1);
+  sent.length = 0;
+  world.until("a has released", () => rules(world, "a").includes("released"), DEADTIME);
+  assert.ok(sent.includes("ACCEPT"));
+  assert.ok(!sent.includes("PREPARE"), "a round more of which the client waits for each fsync");
 });
