@@ -148,9 +148,7 @@ export class Machine {
 
   /** The voter's state goes with its disk, or (`rot`) one bit of its log turns over. */
   loseVoter(rot: number | null): void {
-    const before = this.voterLog;
-    this.voterLog = rot === null ? [] : rotted(before, rot);
-    if (this.voterLog.length < before.length) this.world.registers.lost(this.voterId);
+    this.voterLog = rot === null ? [] : rotted(this.voterLog, rot);
     if (rot === null) this.#incarnation = 0;
   }
 

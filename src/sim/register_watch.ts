@@ -19,8 +19,8 @@ type Value = Proposal["value"];
 interface Accepted {
   readonly value: Value;
   readonly text: string;
-  /** Voters, by the id of their state, that hold it durably. */
-  readonly by: Set<string>;
+  /** Voters, by the id of their state, that made it durable; which version of the voters they held. */
+  readonly by: Map<string, number>;
 }
 
 /** See the module comment. */
@@ -64,12 +64,13 @@ export class RegisterWatch {
     const key = place(record.register, record.ballot);
     let entry = this.#accepted.get(key);
     if (entry === undefined) {
-      entry = { value, text: asText(value), by: new Set() };
+      entry = { value, text: asText(value), by: new Map() };
       this.#accepted.set(key, entry);
     } else if (entry.value !== value && entry.text !== asText(value)) {
       throw new Violation("register", `two values were accepted at ballot ${key}`);
     }
-    entry.by.add(voterId);
+    const cluster = this.#held.get(`${voterId} cluster`)?.value;
+    entry.by.set(voterId, cluster && "voters" in cluster ? cluster.votersVersion : 0);
     const { by } = entry;
     const holding = `${voterId} ${record.register}`;
     const before = this.#held.get(holding);
@@ -77,7 +78,8 @@ export class RegisterWatch {
     if (this.#apart) return this.#follow(record.register, value);
     const chosen = this.#quorums.chooses(record.register, record.ballot, value, {
       count: by.size,
-      holds: (voter) => by.has(voter.voterId),
+      holds: ({ voterId }) => by.has(voterId),
+      under: ({ voterId }) => by.get(voterId),
       era: record.era ?? 0,
     });
     if (!chosen) return;
@@ -89,11 +91,6 @@ export class RegisterWatch {
       this.#quorums.chosen(value);
     }
     this.#choose(record.register, value, entry.text);
-  }
-
-  /** A voter's state is lost: what it alone held counts no more. */
-  lost(voterId: string): void {
-    for (const { by } of this.#accepted.values()) by.delete(voterId);
   }
 
   /** A message leaves: an ACCEPT's value stays the same whatever crashes in between. */

@@ -195,6 +195,57 @@ Deno.test("registers: a change of voters is chosen where every majority before a
   }
 });
 
+Deno.test("registers: what a voter accepted counts beyond its loss, under the voters it held then", () => {
+  const list = (
+    version: number,
+    ids: readonly string[],
+    votersVersion = version,
+  ): VoterLogRecord => ({
+    kind: "accept",
+    register: "cluster",
+    ballot: { n: version, node: "a", incarnation: 1 },
+    proposal: {
+      value: {
+        version,
+        voters: ids.map((voterId) => ({ node: voterId[0]!, voterId })),
+        votersVersion,
+        lineage: "l",
+        standby: [],
+        maintenance: false,
+      },
+    },
+  });
+  const first = list(1, ["a", "b", "c"]);
+  const second = list(2, ["a", "b", "c2"]);
+  const begun = () => {
+    const watch = new RegisterWatch(3);
+    for (const voter of ["a", "b", "c"]) watch.persisted(voter, first);
+    watch.persisted("c", accepted(5, record(1, 1)));
+    return watch;
+  };
+  const isChosen = (watch: RegisterWatch) => watch.newest("group:web") !== undefined;
+  // Its answer is on its way; nobody can see whether c has lost its state meanwhile.
+  const before = begun();
+  before.persisted("b", accepted(5, record(1, 1)));
+  assert.ok(isChosen(before));
+  // c was admitted anew: b, which has not heard of it, completes what c had accepted.
+  const late = begun();
+  for (const voter of ["a", "c2"]) late.persisted(voter, second);
+  late.persisted("b", accepted(5, record(1, 1)));
+  assert.ok(isChosen(late));
+  // One that knows the new list counts in that one, whose quorums need not meet the former.
+  const mixed = begun();
+  for (const voter of ["a", "b"]) mixed.persisted(voter, second);
+  mixed.persisted("b", accepted(5, record(1, 1)));
+  assert.ok(!isChosen(mixed));
+  mixed.persisted("c2", second);
+  mixed.persisted("c2", accepted(5, record(1, 1)));
+  assert.ok(isChosen(mixed));
+  const copied = begun();
+  copied.persisted("a", list(2, ["a", "b", "c2"], 1));
+  assert.throws(() => copied.persisted("b", list(2, ["a", "b", "c2"], 1)), /names two lists/);
+});
+
 Deno.test("a world in which nothing goes wrong is well, and clients are served", () => {
   const drawn = drawOptions(3, 60_000);
   const weights = Object.fromEntries(Object.keys(drawn.weights).map((name) => [name, 0]));

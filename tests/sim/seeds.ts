@@ -3,25 +3,12 @@
  * them stands here itself: seeds draw otherwise when the simulator learns something new.
  */
 
-import type { TimedFault } from "../../src/sim/faults.ts";
-import { type Options, PLAIN } from "../../src/sim/options.ts";
-
-/** One world that went wrong once. */
-export interface KnownWorld {
-  readonly found: string;
-  /** Where it differs from a plain world. */
-  readonly options: Partial<Options> & { readonly seed: number };
-  /** What goes wrong in it; nothing: what the options draw. */
-  readonly faults?: readonly TimedFault[];
-}
-
-/** Weights of some faults, none of the others. */
-function weights(some: Partial<Options["weights"]>): Options["weights"] {
-  return { ...PLAIN.weights, ...some };
-}
+import { type KnownWorld, weights } from "./known_world.ts";
+import { MAJORITY_WORLDS } from "./majority_seeds.ts";
 
 /** See the module comment. */
 export const KNOWN_WORLDS: readonly KnownWorld[] = [
+  ...MAJORITY_WORLDS,
   {
     found: "an address whose stop hung was not taken away when the lease was lost",
     options: { seed: 1181 },
