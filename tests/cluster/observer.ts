@@ -8,8 +8,13 @@ import { Quorums } from "../../src/sim/quorums.ts";
 
 /** Invariants of the registers, over all voters that ever were. */
 export class Observer {
-  /** By register and ballot: the value and who accepted it. */
-  readonly #accepted = new Map<string, { value: string; version: number; by: Set<string> }>();
+  /** By register and ballot: the value, who accepted it, and under which version of the voters. */
+  readonly #accepted = new Map<
+    string,
+    { value: string; version: number; by: Map<string, number> }
+  >();
+  /** By voter: the version of the voters that it holds. */
+  readonly #held = new Map<string, number>();
   /** By register: version → value. */
   readonly #chosen = new Map<string, Map<number, string>>();
   readonly #proposed = new Map<string, string>();
@@ -28,20 +33,24 @@ export class Observer {
     const key = `${record.register} ${formatBallot(record.ballot)}`;
     const value = JSON.stringify(record.proposal.value);
     const { version } = record.proposal.value;
-    const entry = this.#accepted.get(key) ?? { value, version, by: new Set<string>() };
+    const entry = this.#accepted.get(key) ?? { value, version, by: new Map<string, number>() };
     this.#accepted.set(key, entry);
     assert.equal(entry.value, value, `two values at ballot ${key}`);
-    entry.by.add(voter);
+    if (this.#apart) return;
+    entry.by.set(voter, this.#held.get(voter) ?? 0);
     const { register, ballot, proposal } = record;
+    if ("voters" in proposal.value) this.#held.set(voter, proposal.value.votersVersion);
     const { by } = entry;
+    const nameOf = (voterId: string) => voterId.slice("voter-".length);
     const chosen = this.#quorums.chooses(register, ballot, proposal.value, {
       count: by.size,
-      holds: ({ voterId }) => by.has(voterId.slice("voter-".length)),
+      holds: ({ voterId }) => by.has(nameOf(voterId)),
+      under: ({ voterId }) => by.get(nameOf(voterId)),
       era: record.era ?? 0,
     });
     if (!chosen) return;
     if ("voters" in proposal.value) this.#quorums.chosen(proposal.value);
-    if (!this.#apart) this.#choose(record.register, version, value);
+    this.#choose(record.register, version, value);
   }
 
   #choose(register: string, version: number, value: string): void {
