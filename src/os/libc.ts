@@ -3,8 +3,9 @@
  *
  * Rules of the house:
  * - Calls are synchronous; a `nonblocking` call would cost a thread hand-over of about 100 µs.
- * - Addresses and lengths are plain numbers (user-space addresses stay below 2^48), so no BigInt is
- *   made per call. Parameters typed `buffer` take a typed array that the call uses and forgets.
+ * - Addresses and lengths are plain numbers (user-space addresses stay below 2^48). V8's direct calls
+ *   take 64-bit arguments as BigInts only: see {@link wide}. Parameters typed `buffer` take a typed
+ *   array that the call uses and forgets.
  * - Results are 32-bit: transfers are limited to 2^31 - 4096 bytes anyway, and -1 stays -1.
  * - A negative result is not an exception. {@link negErrno} turns it into `-errno` without
  *   allocating; {@link throwErrno} makes the {@link OsError} where failing is exceptional.
@@ -91,8 +92,78 @@ export type Libc = {
   ) => Result<(typeof SYMBOLS)[K]["result"]>;
 };
 
+/** The functions as the runtime takes them: 64-bit integers are BigInts. */
+type Raw = {
+  readonly [K in keyof typeof SYMBOLS]: (
+    ...parameters: RawParameters<(typeof SYMBOLS)[K]["parameters"]>
+  ) => Result<(typeof SYMBOLS)[K]["result"]>;
+};
+type RawParameters<P extends readonly unknown[]> = {
+  -readonly [K in keyof P]: P[K] extends "i64" | "u64" | "usize" ? bigint : Parameter<P[K]>;
+};
+
+const raw = Deno.dlopen("libc.so.6", SYMBOLS).symbols as unknown as Raw;
+
+const words = new BigInt64Array(7);
+const halves = new Uint32Array(words.buffer);
+
+/**
+ * A whole number as the 64-bit argument `index` of a call. Optimized code passes the word on and makes
+ * no BigInt of it. A plain number instead would be taken, too, but by code that is thrown away at every
+ * call and compiled again.
+ */
+function wide(index: number, value: number): bigint {
+  halves[2 * index] = value;
+  halves[2 * index + 1] = Math.floor(value / 4294967296);
+  return words[index]!;
+}
+
 /** The functions themselves, named and with parameters ordered as in their manual pages. */
-export const libc = Deno.dlopen("libc.so.6", SYMBOLS).symbols as unknown as Libc;
+export const libc: Libc = {
+  ...raw,
+  accept4: (fd, address, length, flags) =>
+    raw.accept4(fd, wide(0, address), wide(1, length), flags),
+  epoll_ctl: (epoll, what, fd, event) => raw.epoll_ctl(epoll, what, fd, wide(0, event)),
+  epoll_wait: (epoll, events, most, timeout) =>
+    raw.epoll_wait(epoll, wide(0, events), most, timeout),
+  fallocate: (fd, mode, offset, length) =>
+    raw.fallocate(fd, mode, wide(0, offset), wide(1, length)),
+  fcntl: (fd, what, argument) => raw.fcntl(fd, what, wide(0, argument)),
+  ftruncate: (fd, length) => raw.ftruncate(fd, wide(0, length)),
+  ioctl: (fd, what, argument) => raw.ioctl(fd, wide(0, what), argument),
+  lseek: (fd, offset, whence) => raw.lseek(fd, wide(0, offset), whence),
+  mmap: (address, length, protection, flags, fd, offset) =>
+    raw.mmap(address, wide(0, length), protection, flags, fd, wide(1, offset)),
+  munmap: (address, length) => raw.munmap(wide(0, address), wide(1, length)),
+  poll: (polled, count, timeout) => raw.poll(polled, wide(0, count), timeout),
+  pread64: (fd, address, length, position) =>
+    raw.pread64(fd, wide(0, address), wide(1, length), wide(2, position)),
+  preadv2: (fd, pieces, count, position, flags) =>
+    raw.preadv2(fd, wide(0, pieces), count, wide(1, position), flags),
+  pwrite64: (fd, address, length, position) =>
+    raw.pwrite64(fd, wide(0, address), wide(1, length), wide(2, position)),
+  pwritev2: (fd, pieces, count, position, flags) =>
+    raw.pwritev2(fd, wide(0, pieces), count, wide(1, position), flags),
+  read: (fd, buffer, length) => raw.read(fd, buffer, wide(0, length)),
+  recv: (fd, address, length, flags) => raw.recv(fd, wide(0, address), wide(1, length), flags),
+  recvfrom: (fd, buffer, length, flags, from, fromLength) =>
+    raw.recvfrom(fd, buffer, wide(0, length), flags, from, fromLength),
+  send: (fd, address, length, flags) => raw.send(fd, wide(0, address), wide(1, length), flags),
+  sendmsg: (fd, message, flags) => raw.sendmsg(fd, wide(0, message), flags),
+  sendto: (fd, buffer, length, flags, to, toLength) =>
+    raw.sendto(fd, buffer, wide(0, length), flags, to, toLength),
+  syscall: (number, a, b, c, d, e, f) =>
+    raw.syscall(
+      wide(0, number),
+      wide(1, a),
+      wide(2, b),
+      wide(3, c),
+      wide(4, d),
+      wide(5, e),
+      wide(6, f),
+    ),
+  write: (fd, buffer, length) => raw.write(fd, buffer, wide(0, length)),
+};
 
 /** Size of a memory page, bytes: 4096, or up to 65536 on some aarch64 kernels. */
 export const PAGE_SIZE = Number(libc.sysconf(30 /* _SC_PAGESIZE */));
