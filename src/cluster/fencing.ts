@@ -102,12 +102,17 @@ function fenceDelay(state: ClusterState, peer: Peer): number | null {
       if (group.frozenSince === null) continue;
       owns = true;
     }
-    needed ||= isServing(group) || wouldTake(state, group);
+    needed ||= isServing(group) ? hasDisks(state, group) : wouldTake(state, group);
   }
   if (!needed) return null;
   const place = state.config.nodes.findIndex(({ name }) => name === state.self.node);
   const turns = owns ? (peerOwns ? place : 0) : 1 + (peerOwns ? 0 : place);
   return turns * state.config.cluster.fenceDelay;
+}
+
+/** An owner whose disk has failed would switch off the only one who has the data. */
+function hasDisks(state: ClusterState, group: Group): boolean {
+  return group.volumes.every(({ name }) => state.replicas.get(name)?.disk !== "Diskless");
 }
 
 /** Whether this node would run the group if the peer's vote were its own. */

@@ -4,8 +4,10 @@
  * Nothing is acknowledged on the way there. DETACH tells the peer, a member of the in-sync set, to take
  * all blocks as dirty about this replica, durably: what is missed here is not followed one by one.
  * DETACHED says that this is done; only then writes may reach the peer that no log of this disk names.
- * Then this replica asks to leave the in-sync set itself, and serves again once that is known chosen:
- * its disk may answer again after a restart, and must not pass for up to date.
+ * Then this replica asks to leave the in-sync set itself: its disk may answer again after a restart, and
+ * must not pass for up to date. It serves again once that is known chosen *and* the peer has answered
+ * another DETACH: writes that it answered before may have gone with its power meanwhile, and no other
+ * replica counts for them any more.
  */
 
 import { Detach, PEER, type VolumeContext } from "./context.ts";
@@ -20,6 +22,8 @@ import type { WritePath } from "./write_path.ts";
 export interface DetachLink {
   /** The peer holds everything, is connected, and understands DETACH. */
   readonly holdsAll: boolean;
+  /** A session is open for data frames. */
+  readonly streaming: boolean;
   /** Sends DETACH in the present session. */
   sayDetach(): void;
   /** Whatever waited goes on if it may. */
@@ -42,6 +46,10 @@ export class Detachment {
   readonly #link: DetachLink;
   readonly #parts: DetachParts;
   #askedAt = 0;
+  /** DETACH frames of this session that are not answered. */
+  #unanswered = 0;
+  /** The last of them left after this replica was known to be out of the in-sync set. */
+  #confirming = false;
 
   /** Of one volume. */
   constructor(context: VolumeContext, link: DetachLink, parts: DetachParts) {
@@ -71,19 +79,24 @@ export class Detachment {
       known,
     );
     this.#parts.log.abandon();
-    this.#link.sayDetach();
+    this.#unanswered = 0;
+    this.#say();
   }
 
   /**
-   * Whether the peer, met again, holds all that was answered. Protocol A answers before the peer has a
-   * write, and what a lost session took with it is on the failed disk alone; a peer whose storage
-   * changed lost what it had not flushed. Nothing may pass for flushed then, so nothing is served on;
-   * a takeover goes without it, and that is said.
+   * Says DETACH to a peer that was met again, if it holds all that was answered. Protocol A answers
+   * before the peer has a write, and what a lost session took with it is on the failed disk alone; a
+   * peer whose storage changed lost what it had not flushed. Nothing may pass for flushed then, so
+   * nothing is served on; a takeover goes without it, and that is said.
    */
-  standsIn(storageKept: boolean): boolean {
+  resume(storageKept: boolean): boolean {
     const context = this.#context;
     const { bitmap, init } = context;
-    if (bitmap.count === 0 && storageKept) return true;
+    if (bitmap.count === 0 && storageKept) {
+      this.#unanswered = 0;
+      this.#say();
+      return true;
+    }
     if (context.detachFailed) return false;
     context.detachFailed = true;
     context.changed = true;
@@ -99,6 +112,7 @@ export class Detachment {
   /** DETACHED: the peer takes all blocks as dirty about us. Also after a reconnect. */
   agreed(): void {
     const context = this.#context;
+    this.#unanswered = Math.max(0, this.#unanswered - 1);
     if (context.detach === Detach.Asked) {
       context.detach = Detach.Agreed;
       this.#ask();
@@ -112,7 +126,9 @@ export class Detachment {
   /** The in-sync set has changed, or something that was waited for has come. */
   recordChanged(): void {
     const context = this.#context;
-    if (context.detach === Detach.Agreed && !context.upToDate.includes(context.replicaId)) {
+    if (context.detach === Detach.Agreed && this.#isOut && !this.#confirming) {
+      if (this.#link.streaming) this.#say();
+    } else if (context.detach === Detach.Agreed && this.#confirming && this.#unanswered === 0) {
       context.detach = Detach.Done;
       context.changed = true;
       context.note("warning", "detached", "it serves without a disk of its own", {
@@ -128,6 +144,16 @@ export class Detachment {
   tick(): void {
     const { detach, now, init } = this.#context;
     if (detach === Detach.Agreed && now - this.#askedAt > init.timeout) this.#ask();
+  }
+
+  get #isOut(): boolean {
+    return !this.#context.upToDate.includes(this.#context.replicaId);
+  }
+
+  #say(): void {
+    this.#unanswered++;
+    this.#confirming = this.#isOut;
+    this.#link.sayDetach();
   }
 
   #ask(): void {

@@ -54,8 +54,8 @@ export interface SourceParts {
   readonly walks: Walks;
   /** The peer takes all blocks as dirty about this replica. */
   detached(): void;
-  /** The peer, a member, is met again: whether it holds all that was answered. */
-  standsIn(storageKept: boolean): boolean;
+  /** The peer, a member, is met again: says DETACH if it holds all that was answered. */
+  resumeDetached(storageKept: boolean): boolean;
 }
 
 /** See the module comment. */
@@ -421,11 +421,10 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
   #greetDetached(): void {
     const member = this.#context.upToDate.includes(this.peerId);
     const able = member && this.#linkVersion >= VERSION_DETACH;
-    if (!able || !this.#get.standsIn(this.#meeting.storageKept)) {
-      return this.drop("it cannot stand in for the local disk");
-    }
     this.#state = LinkState.Preparing;
-    this.sayDetach();
+    if (!able || !this.#get.resumeDetached(this.#meeting.storageKept)) {
+      this.drop("it cannot stand in for the local disk");
+    }
   }
 
   #detached(): void {

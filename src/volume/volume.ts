@@ -197,7 +197,7 @@ class VolumeMachine implements Volume {
     this.#source.bind({
       log,
       detached: () => this.#detachment.agreed(),
-      standsIn: (storageKept) => this.#detachment.standsIn(storageKept),
+      resumeDetached: (storageKept) => this.#detachment.resume(storageKept),
       writes: this.#writes,
       reads: this.#reads,
       flushes: this.#flushes,

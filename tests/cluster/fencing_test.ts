@@ -100,6 +100,18 @@ Deno.test("fencing: a cut pair: the owner fences first and goes on, the other is
   world.until("a serves", () => world.owner() === "a", DEADTIME);
 });
 
+Deno.test("fencing: a cut pair whose owner has lost its disk: the owner is the one that is fenced", () => {
+  // Breaks when it switches off the only node that has the data: nobody could run the group then.
+  const world = settled();
+  const report = world.node("a").state!.replicas.get("data")!;
+  world.event("a", { type: "replica", volume: "data", report: { ...report, disk: "Diskless" } });
+  world.cut("a", ["b"]);
+  world.until("b decides alone", () => solo(world, "b") === "b", 6 * DEADTIME);
+  assert.equal(noted(world, "a", "fence"), 0);
+  assert.equal(world.node("a").state, null, "a was switched off");
+  world.until("b serves", () => world.owner() === "b", DEADTIME);
+});
+
 Deno.test("fencing: a fenced node that boots behind a cut may neither fence nor take", () => {
   // Hole H16 (ii). Breaks when the power to fence outlives a restart, or initdead ends the wait.
   const world = settled();

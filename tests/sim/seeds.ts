@@ -447,4 +447,22 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       { at: 60_000, fault: "command", node: "n2", command: { type: "promote", group: "web" } },
     ],
   },
+  {
+    found:
+      "an owner whose disk had failed fenced its peer, and answered what that one's cache had lost",
+    options: {
+      seed: 71000109,
+      mode: "fencing",
+      witnesses: 0,
+      power: "many",
+      clients: 3,
+      depth: 4,
+      think: 100,
+    },
+    faults: [
+      { at: 40_000, fault: "cut", routes: ["n2-*/0"], for: 30_000 },
+      { at: 40_500, fault: "diskError", node: "n1", volume: "data", errno: 28, for: 13_000 },
+      { at: 56_000, fault: "kill", node: "n1", down: 5000 },
+    ],
+  },
 ];

@@ -89,6 +89,24 @@ Deno.test("the link of a diskless Primary may break: it waits for its peer, and 
   assert.deepEqual(pair.cluster.register.upToDate, ["bbbbbbbb"]);
 });
 
+Deno.test("a peer that loses power on the way takes what it had answered with it: it is not acknowledged", () => {
+  // Breaks when a diskless Primary goes by answers from before its peer was the only one that counts.
+  const pair = failing({ volatileCache: true });
+  const write = pair.world.request(0, Write, 7);
+  pair.world.run(50);
+  assert.equal(pair.world.nodes[1].disk.get(7), write.value, "the peer has it in its cache");
+  assert.ok(pair.cluster.proposals.length > 0, "alpha asks to leave the set");
+  pair.fail(1, true);
+  // Chosen by others, before alpha has missed its peer.
+  pair.settle(100, [0]);
+  assert.deepEqual(pair.cluster.register.upToDate, ["bbbbbbbb"]);
+  assert.equal(write.answered, null);
+  pair.restart(1, true);
+  pair.settle(3000, [0, 1]);
+  assert.equal(pair.world.nodes[1].disk.get(7), 0);
+  assert.equal(write.answered, null, "nobody holds it");
+});
+
 Deno.test("it is killed on the way: a peer that was not asked yet takes over with all of it", () => {
   const pair = failing();
   const acknowledged = pair.world.requests.filter((one) => one.answered === 0);

@@ -460,9 +460,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     seeds: 300,
     patches: [{
       file: "src/volume/detachment.ts",
-      before:
-        "    if (context.detach === Detach.Agreed && !context.upToDate.includes(context.replicaId)) {",
-      after: "    if (context.detach === Detach.Agreed) {",
+      before: "    return !this.#context.upToDate.includes(this.#context.replicaId);",
+      after: "    return true;",
     }],
   },
   {
