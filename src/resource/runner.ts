@@ -193,8 +193,10 @@ export class Runner {
     if (!this.#suspended) return;
     this.#suspended = false;
     this.#slots.forEach((slot, resource) => {
-      const up = slot.state === "running" || slot.operation?.action === "start";
-      if (up && slot.config.suspends) this.#effects.push({ type: "resume", resource });
+      // In maintenance what failed is left as it was, and an address was there.
+      const there = slot.state === "running" || slot.operation?.action === "start" ||
+        (this.#held && slot.state === "failed");
+      if (there && slot.config.suspends) this.#effects.push({ type: "resume", resource });
       slot.nextMonitor = now + (slot.config.monitorInterval || Infinity);
     });
     this.#takePending(now);

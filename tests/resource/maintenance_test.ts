@@ -43,3 +43,18 @@ Deno.test("in maintenance nothing starts, but a stop is a stop", () => {
   script.ends("web:stop");
   assert.match(script.ends("volume:stop"), /stopped/);
 });
+
+Deno.test("in maintenance an address that failed a monitor comes back with the lease", () => {
+  // Breaks when a failed one is not resumed: its monitor may be well again, and it answers nobody.
+  const watched = resource("ip", "ip", { monitorInterval: 1000, suspends: true });
+  const script = new Script(VOLUME, watched).up();
+  script.event({ type: "hold", on: true });
+  script.pass(1000);
+  script.ends("ip:monitor", "its interface is down");
+  assert.equal(script.states(), "running failed");
+  assert.match(script.event({ type: "suspend" }), /suspend\(ip\)/);
+  assert.match(script.event({ type: "resume" }), /resume\(ip\)/);
+  script.pass(1000);
+  script.ends("ip:monitor");
+  assert.equal(script.states(), "running running");
+});

@@ -465,4 +465,13 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       { at: 56_000, fault: "kill", node: "n1", down: 5000 },
     ],
   },
+  {
+    found: "an address that failed a monitor in maintenance did not come back with the lease",
+    options: { seed: 50000046 },
+    faults: [
+      { at: 40_000, fault: "command", node: "n1", command: { type: "maintenance", on: true } },
+      { at: 45_000, fault: "ail", node: "n1", how: "fails", share: 1, for: 20_000 },
+      { at: 58_000, fault: "cut", routes: ["n1-*"], for: 7000 },
+    ],
+  },
 ];
