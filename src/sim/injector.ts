@@ -252,11 +252,15 @@ export class Injector {
     const names = ["cluster", ...config.groups.map(({ name }) => `group:${name}`)];
     // What nobody ever wrote has to be said by all: a voter lost a second time would be waited for.
     if (names.some((name) => registers.newest(name) === undefined)) return false;
+    // A new era begins with nothing written.
+    const era = cluster?.era ?? 0;
     return machines.every(({ name, voterId, voterLog }) =>
       cluster?.voters.some((voter) => voter.node === name && voter.voterId === voterId) &&
       (name === node ||
         names.every((register) =>
-          voterLog.some((record) => record.kind === "accept" && record.register === register)
+          voterLog.some((record) =>
+            record.kind === "accept" && record.register === register && (record.era ?? 0) === era
+          )
         ))
     );
   }
