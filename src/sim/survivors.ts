@@ -87,7 +87,9 @@ export class Survivors {
     if (found === value) return;
     // Where the newer one has written since, it may have had this before.
     const since = this.#world.history(volume).askedAt(found) === newest.machine;
-    (since ? this.doubled : this.parted).add(volume);
+    // Protocol A answers before its peer does: what a takeover finds in flight is lost, as it says.
+    const inFlight = this.#world.options.protocol === "A" && membersFor(plane) > 1;
+    (since || inFlight ? this.doubled : this.parted).add(volume);
   }
 
   /** When all is well again: what has parted is still two. */
@@ -111,4 +113,14 @@ export class Survivors {
         agent !== null && main.heldUntil <= now && worker.heldUntil <= now
       );
   }
+}
+
+/** How many replicas the machine of a Primary knows to be in the in-sync set. */
+function membersFor({ machine, volume }: DataPlane): number {
+  const { agent, world: { config } } = machine;
+  const { name } = config.groups.find(({ resources }) =>
+    resources.some((each) => each.kind === "volume" && each.volume === volume)
+  )!;
+  const known = agent?.state.registers.get(`group:${name}`)?.known?.record as GroupRecord | null;
+  return known?.volumes[volume]?.upToDate.length ?? 0;
 }

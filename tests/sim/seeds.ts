@@ -474,4 +474,12 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
       { at: 58_000, fault: "cut", routes: ["n1-*"], for: 7000 },
     ],
   },
+  {
+    found: "checker: what protocol A had in flight at a takeover was called parted data",
+    options: { seed: 88127871, mode: "survivor", witnesses: 0, protocol: "A", hotBlocks: 16 },
+    faults: [
+      { at: 40_000, fault: "freeze", node: "n1", for: 20_000 },
+      { at: 55_000, fault: "cut", routes: ["n1-*"], for: 15_000 },
+    ],
+  },
 ];
