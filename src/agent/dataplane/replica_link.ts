@@ -17,6 +17,7 @@ import {
   REPLICATION_HEADER_BYTES,
 } from "../../wire/replication.ts";
 import { systemGcm } from "../../os/aes_gcm.ts";
+import { doNotPace } from "../../os/congestion.ts";
 import type { Slab } from "../../os/memory.ts";
 import { FrameSender } from "./frame_sender.ts";
 import type { Completion } from "./operations.ts";
@@ -119,6 +120,7 @@ export class ReplicaLink implements Completion {
   /** Says what this side has to say first, and listens. */
   begin(): void {
     this.#phase = Phase.Challenge;
+    doNotPace(this.#fd);
     const { keys, names } = this.#host;
     const role = this.initiator ? "initiator" : "acceptor";
     const peers = this.initiator ? [names.peers[this.peer]!] : names.peers;
