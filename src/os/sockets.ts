@@ -15,6 +15,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_KEEPALIVE = 9;
+const SO_SNDBUF = 7;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 const TCP_KEEPIDLE = 4;
@@ -114,6 +115,12 @@ export function tuneTcp(fd: number, tuning: TcpTuning = {}): void {
     setOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds, "TCP_KEEPINTVL");
     setOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 3, "TCP_KEEPCNT");
   }
+}
+
+/** Let a stream socket take so many bytes before its other end has read them, as far as is allowed. */
+export function widenSends(fd: number, bytes: number): void {
+  // The kernel doubles it, and counts what it needs itself.
+  setOption(fd, SOL_SOCKET, SO_SNDBUF, bytes, "SO_SNDBUF");
 }
 
 /** Make a socket, hand it to `prepare`, and close it again if that throws. */

@@ -18,7 +18,14 @@ import type { Engine } from "../../os/engine.ts";
 import { errnoText } from "../../os/errno.ts";
 import { closeQuietly, OsError } from "../../os/libc.ts";
 import { Slab } from "../../os/memory.ts";
-import { listenTcp, listenUnix, peerEndpoint, socketPair, tuneTcp } from "../../os/sockets.ts";
+import {
+  listenTcp,
+  listenUnix,
+  peerEndpoint,
+  socketPair,
+  tuneTcp,
+  widenSends,
+} from "../../os/sockets.ts";
 import type { RequestKind } from "../../volume/types.ts";
 import type { BufferPool } from "./buffers.ts";
 import type { IoStats } from "./io_stats.ts";
@@ -29,6 +36,8 @@ import { EXTENT_WORDS } from "./reply_sender.ts";
 
 /** The one operation of the server's own. */
 const ACCEPT = 0;
+/** A client on the same machine gets several large answers without anybody waiting for it, bytes. */
+const UNIX_SEND_BYTES = 1 << 20;
 /** A TCP client that is silent for so long is asked whether it is still there, milliseconds. */
 const KEEPALIVE = 30_000;
 /** A TCP client that acknowledges nothing for so long is gone, milliseconds. */
@@ -416,6 +425,7 @@ export class ExportServer implements Completion {
         `${address} has ${connections} clients, one more was refused`,
       );
     }
+    if (tcp === null) widenSends(fd, UNIX_SEND_BYTES);
     this.#connect(fd, index).start();
   }
 
