@@ -479,7 +479,7 @@ export const KNOWN_WORLDS: readonly KnownWorld[] = [
     options: { seed: 88127871, mode: "survivor", witnesses: 0, protocol: "A", hotBlocks: 16 },
     faults: [
       { at: 40_000, fault: "freeze", node: "n1", for: 20_000 },
-      { at: 55_000, fault: "cut", routes: ["n1-*"], for: 15_000 },
+      { at: 42_000, fault: "cut", routes: ["n1-*"], for: 27_000 },
     ],
   },
 ];
