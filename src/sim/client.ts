@@ -104,7 +104,7 @@ export class Client {
     const where = plane.machine.name;
     world.schedule.after(3 * world.options.deadtime, () => end(false));
     plane.turn(() => {
-      const operation = history.begin(what, block, value, fua, world.now, where);
+      const operation = history.begin(what, block, value, fua, world.now, where, plane);
       plane.submit({
         kind,
         first: block,

@@ -4,6 +4,9 @@
  * Herlihy and Wing 1990). All writes have values of their own, so the order is decided by the zones
  * of Gibbons and Korach (1997), in the time that sorting takes.
  *
+ * A write of an earlier service is settled when another replica has become Primary: it is in the one
+ * history or never will be, answered or not, and may not come back once it was read past.
+ *
  * After a permitted loss (power with unflushed writes in caches, a takeover under protocol A) an older
  * value may come back; never one that is older than what a FLUSH or FUA made safe.
  */
@@ -19,6 +22,8 @@ export interface Operation {
   ended: number;
   readonly fua: boolean;
   readonly where: string;
+  /** Which run of a volume was asked. */
+  readonly run: unknown;
 }
 
 /** Operations that are about one value. */
@@ -40,6 +45,7 @@ export class History {
   /** By block: the write that was acknowledged last. */
   readonly #newest = new Map<number, Operation>();
   readonly #losses: number[] = [];
+  readonly #promotions: { readonly at: number; readonly run: unknown }[] = [];
   readonly #forgives: "nothing" | "power" | "takeover";
   #value = 0;
 
@@ -66,8 +72,9 @@ export class History {
     fua: boolean,
     now: number,
     where: string,
+    run: unknown = where,
   ): Operation {
-    const operation = { what, block, value, fua, began: now, ended: Infinity, where };
+    const operation = { what, block, value, fua, began: now, ended: Infinity, where, run };
     this.#operations.push(operation);
     if (what === "write") this.#writes[value] = operation;
     return operation;
@@ -112,7 +119,8 @@ export class History {
   }
 
   /** A replica became Primary. */
-  promoted(now: number): void {
+  promoted(now: number, run: unknown): void {
+    this.#promotions.push({ at: now, run });
     if (this.#forgives === "takeover") this.#losses.push(now);
   }
 
@@ -161,13 +169,22 @@ export class History {
       const own = write !== undefined && this.#segment(write.began) === segment;
       const zone = zoneOf(operation.value, own ? -1 : segment);
       extend(zone, operation);
-      if (own && write !== undefined) extend(zone, write);
+      if (own && write !== undefined) extend(zone, this.#settled(write));
       // After a loss the value came back at some time since then.
       if (!own && zone.lastBegin < this.#losses[segment - 1]!) {
         zone.lastBegin = this.#losses[segment - 1]!;
       }
     }
     checkZones([...zones.values()]);
+  }
+
+  /** A write as it ended, or was ended by another one's becoming Primary. */
+  #settled(write: Operation): Operation {
+    for (const { at, run } of this.#promotions) {
+      if (at >= write.ended) break;
+      if (at > write.began && run !== write.run) return { ...write, ended: at };
+    }
+    return write;
   }
 
   /** How many losses came before. */
@@ -221,6 +238,7 @@ function writesOf(operations: readonly Operation[]): Map<number, Operation> {
     ended: -1,
     fua: true,
     where: "at the beginning",
+    run: null,
   };
   const writes = new Map<number, Operation>([[0, first]]);
   for (const operation of operations) {

@@ -122,7 +122,7 @@ export class VolumeShell {
     switch (ask.type) {
       case "promoted":
         this.agent.machine.world.history(this.config.name)
-          .promoted(this.agent.machine.world.now);
+          .promoted(this.agent.machine.world.now, this.plane);
         this.#promotion?.resolve();
         this.#promotion = null;
         return;

@@ -49,6 +49,22 @@ Deno.test("histories that one disk could have shown pass", () => {
   good("w1 0-1, w2 2-, r1 30-40");
 });
 
+Deno.test("what an earlier service left unanswered is settled when another one begins", () => {
+  const history = (reads: readonly (readonly [value: number, at: number])[], run: unknown) => {
+    const one = new History("nothing");
+    one.end(one.begin("write", 7, 1, false, 0, "a"), 1);
+    one.begin("write", 7, 2, false, 2, "a");
+    one.promoted(10, run);
+    for (const [value, at] of reads) one.end(one.begin("read", 7, value, false, at, "b"), at + 1);
+    return one;
+  };
+  history([[2, 11], [2, 13]], "b").check();
+  history([[1, 11], [1, 13]], "b").check();
+  // The same run goes on with what it was asked.
+  history([[1, 11], [2, 13]], "a").check();
+  assert.throws(() => history([[1, 11], [2, 13]], "b").check(), Violation);
+});
+
 Deno.test("lost, stale, invented and resurrected values are found", () => {
   bad("w1 0-1, r0 2-3");
   bad("w1 0-1, w2 2-3, r1 4-5");
