@@ -1,10 +1,13 @@
 /**
- * Runs worlds until one breaks a promise: `hunt.ts FROM WORLDS MINUTES [MODE [FAULT,FAULT…]]`, where `any`
- * is any mode. Prints one line of JSON, a {@linkcode Hunt}. It is started within a mutated copy of the tree.
+ * Runs worlds until one breaks a promise: `hunt.ts FROM WORLDS MINUTES MODE FAULT,FAULT… WORLD`, where
+ * `any` is any mode and WORLD the JSON of a {@linkcode DirectedWorld} or `null`. Prints one line of JSON, a
+ * {@linkcode Hunt}. It is started within a mutated copy of the tree.
  */
 
-import { drawOptions, type FaultName, FAULTS, type Options } from "../../src/sim/options.ts";
+import type { TimedFault } from "../../src/sim/faults.ts";
+import { drawOptions, type FaultName, FAULTS, type Options, PLAIN } from "../../src/sim/options.ts";
 import { simulate } from "../../src/sim/simulation.ts";
+import type { DirectedWorld } from "./mutation.ts";
 
 /** What came of it. */
 export interface Hunt {
@@ -22,13 +25,16 @@ export function hunt(
   minutes: number,
   mode: string,
   focus: readonly string[],
+  world: DirectedWorld | null,
 ): Hunt {
   let tried = 0;
   for (let seed = from; tried < worlds; seed++) {
-    const options = focused(drawOptions(seed, minutes * 60_000), focus);
+    const options = world === null
+      ? focused(drawOptions(seed, minutes * 60_000), focus)
+      : { ...PLAIN, ...world.options, seed };
     if (mode !== "any" && options.mode !== mode) continue;
     tried++;
-    const violation = violationOf(options);
+    const violation = violationOf(options, world?.faults ?? null);
     if (violation !== null) return { tried, seed, violation };
   }
   return { tried, seed: null, violation: null };
@@ -44,9 +50,9 @@ function focused(options: Options, focus: readonly string[]): Options {
 }
 
 /** A mutation may also make the simulation itself stumble. */
-function violationOf(options: Options): string | null {
+function violationOf(options: Options, faults: readonly TimedFault[] | null): string | null {
   try {
-    return simulate(options).violation;
+    return simulate(options, { faults }).violation;
   } catch (error) {
     return `exception: ${error instanceof Error ? error.message : String(error)}`;
   }
@@ -54,8 +60,9 @@ function violationOf(options: Options): string | null {
 
 if (import.meta.main) {
   const [from = NaN, worlds = NaN, minutes = NaN] = Deno.args.map(Number);
-  const [, , , mode = "any", focus = ""] = Deno.args;
-  const found = hunt(from, worlds, minutes, mode, focus === "" ? [] : focus.split(","));
+  const [, , , mode = "any", focus = "", world = "null"] = Deno.args;
+  const faults = focus === "" ? [] : focus.split(",");
+  const found = hunt(from, worlds, minutes, mode, faults, JSON.parse(world));
   const short = { ...found, violation: found.violation?.slice(0, 400) ?? null };
   await Deno.stdout.write(new TextEncoder().encode(JSON.stringify(short) + "\n"));
 }

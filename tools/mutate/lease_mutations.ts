@@ -58,8 +58,16 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 49,
     name: "no-wait-after-voter-restart",
-    seeds: 300,
-    focus: ["pairCut", "kill"],
+    seeds: 20,
+    // The witness forgets whom it granted, just before the other node asks it.
+    world: {
+      options: { volumes: 1 },
+      faults: [
+        { at: 40_000, fault: "cut", routes: ["n1-n2"], for: 30_000 },
+        { at: 44_500, fault: "cut", routes: ["w1>n1"], for: 20_000 },
+        { at: 44_500, fault: "kill", node: "w1", down: 200 },
+      ],
+    },
     patches: [{
       file: ACCEPTOR,
       before: `  if (now < acceptor.restartedUntil) return "restarted";\n`,
@@ -194,8 +202,16 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 65,
     name: "write-back-unchecked",
-    seeds: 300,
-    focus: ["pairCut", "kill"],
+    seeds: 20,
+    // A take that only the taker's own voter accepted is found by a witness that reads after its start.
+    world: {
+      options: { volumes: 1 },
+      faults: [
+        { at: 40_000, fault: "cut", routes: ["n1-n2"], for: 30_000 },
+        { at: 47_000, fault: "cut", routes: ["w1>n1"], for: 20_000 },
+        { at: 47_000, fault: "kill", node: "w1", down: 300 },
+      ],
+    },
     patches: [{
       file: ACCEPTOR,
       before: "    if (takes && !isClusterRecord(value)) {",

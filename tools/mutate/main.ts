@@ -22,14 +22,18 @@ async function runHunt(
   folder: string,
   from: number,
   worlds: number,
-  { mode, focus = [] }: Mutation,
+  { mode, focus = [], world }: Mutation,
 ): Promise<Hunt> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--quiet", "--no-check", "--config", `${folder}/deno.json`],
       `${folder}/tools/mutate/hunt.ts`,
       ...[from, worlds, MINUTES].map(String),
-      ...[mode ?? "any", focus.join(",")],
+      ...[
+        world === undefined ? mode ?? "any" : "any",
+        focus.join(","),
+        JSON.stringify(world ?? null),
+      ],
     ],
     stdin: "null",
   }).output();

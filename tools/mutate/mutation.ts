@@ -4,13 +4,21 @@
  */
 
 import type { QuorumMode } from "../../src/config/types.ts";
-import type { FaultName } from "../../src/sim/options.ts";
+import type { TimedFault } from "../../src/sim/faults.ts";
+import type { FaultName, Options } from "../../src/sim/options.ts";
 
 /** Replaces `before`, which the file must hold exactly once. */
 export interface Patch {
   readonly file: string;
   readonly before: string;
   readonly after: string;
+}
+
+/** A world in which a rule matters that drawn ones seldom need: where it differs from a plain one. */
+export interface DirectedWorld {
+  readonly options: Partial<Options>;
+  /** What goes wrong, each time; nothing: what the options draw. */
+  readonly faults?: readonly TimedFault[];
 }
 
 /** See the module comment. */
@@ -25,6 +33,8 @@ export interface Mutation {
   readonly mode?: QuorumMode;
   /** Only these faults happen, and often; default: as each world draws them. */
   readonly focus?: readonly FaultName[];
+  /** This world is run, with chance of another seed each time; default: drawn ones. */
+  readonly world?: DirectedWorld;
 }
 
 /** Thrown when the code that a mutation changes is no longer what the mutation expects. */
