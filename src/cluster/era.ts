@@ -60,7 +60,7 @@ export function beginEra(state: ClusterState, kept: readonly Group[]): void {
   const index = config.nodes.findIndex(({ name }) => name === self.node);
   const highest = Math.max(ownEra(state), heardEra(state));
   const era = (Math.floor(highest / MAX_NODES) + 1) * MAX_NODES + index;
-  const { solo: _solo, ...rest }: Partial<ClusterRecord> = before ?? {};
+  const { solo: _solo, former: _former, ...rest }: Partial<ClusterRecord> = before ?? {};
   const value: ClusterRecord = {
     standby: [],
     maintenance: false,

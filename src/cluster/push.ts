@@ -4,7 +4,7 @@
  * `config push` puts the hash of a configuration into the cluster's record. Every agent that has it on
  * its disk then runs it, wholly or, where something in it needs a restart, not at all before that.
  * Voters follow one at a time, each change accepted by a majority of those before and of those after
- * it, and none before enough of those that stay hold what the registers hold.
+ * it (`swap.ts`), and none before enough of those that stay hold what the registers hold.
  */
 
 import { acceptedCluster } from "./accepted.ts";

@@ -17,6 +17,7 @@ import { emptyVersion } from "./era.ts";
 import { majorityOf, voteOf } from "./quorum.ts";
 import type { Attempt, Change, Electorate, Found, Outcome, Register } from "./register_state.ts";
 import { reunite } from "./reunion.ts";
+import { countFormer, formerVoters, withoutFormer } from "./swap.ts";
 import { type ClusterState, emit, isClusterRecord, note, sendTo } from "./state.ts";
 import type {
   Accepted,
@@ -81,16 +82,18 @@ function start(
     refusedFor: null,
     accepted: new Set(),
     acceptedNew: new Set(),
+    acceptedFormer: new Set(),
     proposal: null,
     own: false,
     minting: new Set(),
   };
   register.attempt = attempt;
-  transmit(state, register.name, attempt);
+  transmit(state, register, attempt);
 }
 
 /** Sends the message of the present phase to every voter that has not answered it. */
-function transmit(state: ClusterState, register: RegisterName, attempt: Attempt): void {
+function transmit(state: ClusterState, each: Register, attempt: Attempt): void {
+  const { name: register } = each;
   const { ballot, electorate: { voters, votersVersion, era }, change, proposal } = attempt;
   const under = era === undefined ? { votersVersion } : { votersVersion, era };
   attempt.sentAt = state.now;
@@ -103,7 +106,7 @@ function transmit(state: ClusterState, register: RegisterName, attempt: Attempt)
       sendTo(state, node, takes ? { ...body, takes } : body);
     }
   } else if (attempt.phase === "accept" && proposal !== null) {
-    for (const node of recipients(state, attempt, proposal)) {
+    for (const node of recipients(state, each, attempt, proposal)) {
       if (attempt.accepted.has(node) || attempt.refused.has(node)) continue;
       sendTo(state, node, { type: "ACCEPT", register, ...under, ballot, proposal });
     }
@@ -113,9 +116,12 @@ function transmit(state: ClusterState, register: RegisterName, attempt: Attempt)
 /** Voters of the operation; those of the value, too, where it changes them or its proposer is `solo`. */
 function recipients(
   state: ClusterState,
+  register: Register,
   attempt: Attempt,
   { value }: Proposal,
 ): Set<string> {
+  const former = formerVoters(register, attempt);
+  if (former !== null) return new Set(former.map(({ node }) => node));
   const nodes = new Set(attempt.electorate.voters.map((voter) => voter.node));
   // Otherwise a node that decides alone would put its record over the one of a peer that does so too.
   if (changesVoters(attempt, value) || isSoleCopy(state, attempt, value)) {
@@ -176,6 +182,9 @@ export function handleAccepted(state: ClusterState, from: string, message: Accep
   if (isClusterRecord(value) && voteOf(value.voters, from, message.voterId)) {
     attempt.acceptedNew.add(from);
   }
+  const before = countFormer(register, attempt, from, message.voterId);
+  if (before === "waits") return;
+  if (before === "enough") transmit(state, register, attempt);
   if (attempt.accepted.size < attempt.electorate.needed) return;
   if (changesVoters(attempt, value)) {
     if (attempt.acceptedNew.size < majorityOf(value.voters.length)) return;
@@ -313,7 +322,7 @@ function beginDraft(
         `${proposal.value.version}`,
     );
   }
-  attempt.proposal = proposal;
+  attempt.proposal = withoutFormer(register, proposal);
   attempt.own = true;
   if (mints.length === 0) return beginAccept(state, register, attempt);
   attempt.phase = "mint";
@@ -337,7 +346,7 @@ function beginAccept(state: ClusterState, register: Register, attempt: Attempt):
   attempt.phase = "accept";
   attempt.acceptSentAt = state.now;
   attempt.refused.clear();
-  transmit(state, register.name, attempt);
+  transmit(state, register, attempt);
 }
 
 function finishChosen(state: ClusterState, register: Register, attempt: Attempt): void {
@@ -484,6 +493,6 @@ export function tickRegister(state: ClusterState, register: Register): void {
     return fail(state, register, attempt, commonReason(attempt));
   }
   if (attempt.phase !== "mint" && state.now - attempt.sentAt >= keepalive) {
-    transmit(state, register.name, attempt);
+    transmit(state, register, attempt);
   }
 }

@@ -62,6 +62,8 @@ export interface Attempt {
   readonly accepted: Set<string>;
   /** Ids that accepted but are voters only in the proposed value. */
   readonly acceptedNew: Set<string>;
+  /** Ids that accepted among the voters before a swap. */
+  readonly acceptedFormer: Set<string>;
   proposal: Proposal | null;
   /** The proposal is the change itself, not the completion of another's value. */
   own: boolean;

@@ -83,6 +83,8 @@ export interface ClusterRecord {
   readonly era?: number;
   /** Voters that such a promotion left behind: they are admitted again when they are heard. */
   readonly dropped?: readonly string[];
+  /** Where one voter takes the place of another: the voters before, see `swap.ts`. */
+  readonly former?: readonly Voter[];
 }
 
 /** The owner that a value removes; stored with the value, so every ACCEPT of it is subject to refusal. */

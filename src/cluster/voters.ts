@@ -17,6 +17,7 @@ import { raiseProtocol } from "./upgrade.ts";
 import { nextVoters } from "./push.ts";
 import { countVotes, majorityOf } from "./quorum.ts";
 import { isFree, needsRead, startChange, startRead } from "./register.ts";
+import { formerOf } from "./swap.ts";
 import type { Change, Electorate, Register } from "./register_state.ts";
 import { type ClusterState, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, RegisterName, Voter } from "./types.ts";
@@ -247,11 +248,14 @@ function changeVoters(state: ClusterState, register: Register): void {
   if (!groupsRead(state, next.text)) return;
   const votersVersion = record.votersVersion + 1;
   note(state, "info", "change-voter", next.text, { votersVersion });
+  const { former: _before, ...rest } = record;
+  const former = formerOf(record, next.voters);
   const value: ClusterRecord = {
-    ...record,
+    ...rest,
     version: record.version + 1,
     votersVersion,
     voters: next.voters,
+    ...(former === undefined ? {} : { former }),
   };
   const draft = () => ({ proposal: { value }, mints: [] });
   const change: Change = { purpose: "change-voter", baseVersion: record.version, draft };

@@ -78,9 +78,11 @@ const groupRecord = shapeOf<GroupRecord>()(object({
   lineage: optional(id),
 }, "refuse"));
 
+const voters = list(object({ node: name, voterId: name }, "refuse"));
+
 const clusterRecord = shapeOf<ClusterRecord>()(object({
   version: count,
-  voters: list(object({ node: name, voterId: name }, "refuse")),
+  voters,
   votersVersion: count,
   lineage: id,
   standby: list(name),
@@ -90,6 +92,7 @@ const clusterRecord = shapeOf<ClusterRecord>()(object({
   solo: optional(name),
   era: optional(count),
   dropped: optional(list(name)),
+  former: optional(voters),
 }, "refuse"));
 
 /** The value of a register, by the register's name. The `cluster` register has no owner to take from. */

@@ -323,3 +323,41 @@ Deno.test("an agent that was started with another deadtime is not heard, and all
   world.start("b");
   world.until("b is back", () => world.view("a").nodes[1]?.state === "online", 3 * DEADTIME);
 });
+
+Deno.test("a swap that only one of the voters before holds is decided by nobody else", () => {
+  // Breaks when the new voters' majority alone completes it: the voters before may decide otherwise.
+  for (let seed = 1; seed <= 10; seed++) {
+    let cut = false;
+    const world = new World({
+      config: makeConfig(),
+      seed,
+      wire: (frame, from, to) => {
+        const { body } = frame;
+        const swaps = body.type === "ACCEPT" && body.register === "cluster" &&
+          "voters" in body.proposal.value &&
+          body.proposal.value.voters.some(({ node }) => node === "v");
+        if (swaps) cut = true;
+        const apart = "av".includes(from) !== "av".includes(to);
+        return cut && apart ? null : frame;
+      },
+    });
+    world.startAll();
+    world.until("a serves", () => world.owner() === "a", 5 * DEADTIME);
+    world.run(4 * DEADTIME);
+    world.addNode("v", SWAPPED);
+    world.start("v");
+    world.copy(SWAPPED, ["a", "b"]);
+    push(world, SWAPPED, 1);
+    world.until("a proposes the swap", () => cut, 20 * DEADTIME);
+    world.event("b", { type: "command", id: 2, command: { type: "standby", node: "a", on: true } });
+    world.run(4 * DEADTIME);
+    if (seed % 2 === 0) {
+      world.crash("a");
+      world.start("a");
+    }
+    world.until("b and w decide", () => world.node("b").commands.get(2) === null, 9 * DEADTIME);
+    world.run(9 * DEADTIME);
+    cut = false;
+    world.until("all agree again", () => voters(world) === voters(world, "b"), 20 * DEADTIME);
+  }
+});
