@@ -161,8 +161,13 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
   {
     number: 56,
     name: "sole-while-grow-in-doubt",
-    seeds: 300,
+    seeds: 100,
+    // The mark stands until the GROW is known to be chosen.
     patches: [{
+      file: "src/volume/membership.ts",
+      before: "      context.superblock.update({ sole: null }, () => {",
+      after: "      context.superblock.update({}, () => {",
+    }, {
       file: LEASE,
       before: `    !group.requests.some(({ kind }) => kind === "grow") &&\n`,
       after: "",

@@ -63,4 +63,26 @@ export const MODE_MUTATIONS: readonly Mutation[] = [
       after: `  if (cluster.quorum !== undefined) return after + 1;`,
     }],
   },
+  {
+    number: 63,
+    name: "forced-promotion-keeps-lineage",
+    seeds: 20,
+    world: {
+      options: { mode: "fencing", witnesses: 0, promotes: 1 },
+      faults: [
+        { at: 40_000, fault: "shutdown", node: "n2", down: 10_000, reboot: false },
+        { at: 45_000, fault: "cut", routes: ["n2-*"], for: 60_000 },
+        { at: 60_000, fault: "command", node: "n2", command: { type: "promote", group: "web" } },
+      ],
+    },
+    patches: [{
+      file: "src/cluster/drafts.ts",
+      before: "  const lineage = forced?.lineage ?? base?.lineage;",
+      after: "  const lineage = base?.lineage;",
+    }, {
+      file: "src/cluster/by_hand.ts",
+      before: "  if (pending.forced !== null && record?.lineage === pending.forced.lineage) {",
+      after: "  if (pending.forced !== null && record?.owner?.node === state.self.node) {",
+    }],
+  },
 ];

@@ -1,6 +1,7 @@
 /** Mutations of our own: rules that the protocol's list does not name, and holes that were found here. */
 
 import type { Mutation } from "./mutation.ts";
+import { POWER } from "./volume_mutations.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 
@@ -35,16 +36,6 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
       file: "src/cluster/drafts.ts",
       before: "      epoch: nextEpoch(state, Math.max(before, forced?.above ?? 0)),",
       after: "      epoch: Math.max(base?.epoch ?? 0, forced?.above ?? 0, 1),",
-    }],
-  },
-  {
-    number: 104,
-    name: "own-pause-ignored",
-    seeds: 200,
-    patches: [{
-      file: "src/cluster/cluster.ts",
-      before: "  if (gap > state.timing.lease) handlePause(state, gap);\n",
-      after: "",
     }],
   },
   {
@@ -101,7 +92,8 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
   {
     number: 110,
     name: "bits-cleared-before-flush",
-    seeds: 400,
+    seeds: 200,
+    world: POWER,
     patches: [{
       file: "src/volume/resync.ts",
       before: "    op.state = OpState.Running;\n    op.localDone = true;\n    this.#host.send(op);",
@@ -112,7 +104,8 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
   {
     number: 111,
     name: "bits-of-another-replica-count",
-    seeds: 400,
+    seeds: 200,
+    focus: ["diskLoss", "replicationCut", "shutdown"],
     patches: [{
       file: "src/volume/meeting.ts",
       before: `      boundTo === "" || boundTo === welcome.replicaId,\n`,
@@ -142,7 +135,8 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
   {
     number: 114,
     name: "grow-stays-in-doubt",
-    seeds: 300,
+    seeds: 200,
+    focus: ["replicationCut", "sessionReset", "shutdown", "stopAll"],
     patches: [{
       file: "src/cluster/members.ts",
       before: `    if (phase === undefined || phase === "stopping") {`,

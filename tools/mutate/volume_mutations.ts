@@ -1,6 +1,7 @@
 /** Mutations of the volume: the write path, JOIN, resync, promotion, what is durable when. */
 
-import type { Mutation } from "./mutation.ts";
+import { type FaultName, FAULTS, type Options } from "../../src/sim/options.ts";
+import type { DirectedWorld, Mutation } from "./mutation.ts";
 
 const CONTEXT = "src/volume/context.ts";
 const FLUSHES = "src/volume/flush_path.ts";
@@ -13,13 +14,55 @@ const TARGET = "src/volume/target_link.ts";
 const WRITES = "src/volume/write_path.ts";
 const GROUP = "src/cluster/group.ts";
 
+/** Faults of these kinds alone, all the time. */
+function only(...names: readonly FaultName[]): Options["weights"] {
+  return Object.fromEntries(
+    FAULTS.map((name) => [name, names.includes(name) ? 1 : 0]),
+  ) as Options["weights"];
+}
+
+/** Agents end between two effects, while writes need new entries of the log all the time. */
+const CRASHES: DirectedWorld = {
+  options: {
+    duration: 200_000,
+    blocks: 14_336,
+    hotBlocks: 64,
+    clients: 3,
+    depth: 4,
+    think: 100,
+    faultInterval: 3000,
+    ambush: 0.5,
+    weights: only("kill", "fuse"),
+  },
+};
+/** A replica loses its cache while it is brought up to date. */
+export const POWER: DirectedWorld = {
+  options: {
+    duration: 200_000,
+    power: "single",
+    clients: 3,
+    think: 200,
+    hotBlocks: 16,
+    faultInterval: 3000,
+    ambush: 0.5,
+    weights: only("power", "fuse", "replicationCut"),
+  },
+};
+
 /** See the module comment. */
 export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 1,
     name: "replica-ignores-epoch",
-    seeds: 200,
-    focus: ["freeze", "linkCut"],
+    seeds: 20,
+    // A machine that stood still finds the other by the replication link alone.
+    world: {
+      options: { clients: 3, depth: 2, think: 100 },
+      faults: [
+        { at: 40_000, fault: "freeze", node: "n1", for: 15_000 },
+        { at: 41_000, fault: "cut", routes: ["n1-n2/0", "n1-w1"], for: 30_000 },
+      ],
+    },
     patches: [{
       file: TARGET,
       before:
@@ -56,7 +99,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 4,
     name: "joined-before-consistent",
-    seeds: 300,
+    seeds: 200,
+    world: POWER,
     patches: [{
       file: TARGET,
       before: `        context.superblock.update({
@@ -204,7 +248,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 14,
     name: "log-entry-after-send",
-    seeds: 300,
+    seeds: 100,
+    world: CRASHES,
     patches: [{
       file: WRITES,
       before: "    if (detach !== Detach.No || this.#log.acquire(op)) this.logged(op);",
@@ -338,7 +383,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 25,
     name: "reconnect-ends-the-doubt",
-    seeds: 300,
+    seeds: 200,
+    focus: ["replicationCut", "sessionReset", "pairCut", "heal"],
     patches: [{
       file: MEMBERSHIP,
       before: "    if (context.joining !== null && context.growAsked < 0) {",
@@ -348,7 +394,15 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 26,
     name: "unclean-replica-eligible",
-    seeds: 200,
+    seeds: 20,
+    // What it had in its cache is gone, and the other, which has it, is not up yet.
+    world: {
+      options: { power: "single", clients: 3, think: 200 },
+      faults: [
+        { at: 40_000, fault: "kill", node: "n1", down: 20_000 },
+        { at: 40_001, fault: "power", node: "n2", down: 500 },
+      ],
+    },
     patches: [{
       file: "src/cluster/fitness.ts",
       before: "  if (!replica.unclean || members.upToDate.length === 1) return null;",
@@ -420,7 +474,22 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 30,
     name: "log-forgets-unflushed",
-    seeds: 400,
+    seeds: 40,
+    // More extents than the log has room for, and a peer that loses its cache while it is away.
+    world: {
+      options: {
+        power: "single",
+        blocks: 14_336,
+        hotBlocks: 64,
+        clients: 3,
+        depth: 4,
+        think: 100,
+      },
+      faults: [
+        { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 20_000 },
+        { at: 41_000, fault: "power", node: "n2", down: 2000 },
+      ],
+    },
     patches: [{
       file: FLUSHES,
       before: "      if (logged) this.#log.logFlushed(asOf, peerHas || !hasPeer);",
