@@ -1,9 +1,20 @@
 /** Mutations of the lease: who grants what, when a group may be taken, until when it may be served. */
 
-import type { Mutation } from "./mutation.ts";
+import { PLAIN } from "../../src/sim/options.ts";
+import type { DirectedWorld, Mutation } from "./mutation.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 const LEASE = "src/cluster/lease.ts";
+
+/** The owner is cut off again and again, while its replica comes and goes. */
+const GROWS: DirectedWorld = {
+  options: {
+    duration: 200_000,
+    faultInterval: 3000,
+    ambush: 0.5,
+    weights: { ...PLAIN.weights, isolate: 1, replicationCut: 1, heal: 0.5 },
+  },
+};
 
 /** See the module comment. */
 export const LEASE_MUTATIONS: readonly Mutation[] = [
@@ -163,6 +174,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     name: "sole-while-grow-in-doubt",
     seeds: 100,
     // The mark stands until the GROW is known to be chosen.
+    world: GROWS,
     patches: [{
       file: "src/volume/membership.ts",
       before: "      context.superblock.update({ sole: null }, () => {",

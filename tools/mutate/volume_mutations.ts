@@ -399,8 +399,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     world: {
       options: { power: "single", clients: 3, think: 200 },
       faults: [
-        { at: 40_000, fault: "kill", node: "n1", down: 20_000 },
-        { at: 40_001, fault: "power", node: "n2", down: 500 },
+        { at: 40_000, fault: "power", node: "n2", down: 500 },
+        { at: 40_005, fault: "kill", node: "n1", down: 20_000 },
       ],
     },
     patches: [{
@@ -486,8 +486,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
         think: 100,
       },
       faults: [
-        { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 20_000 },
-        { at: 41_000, fault: "power", node: "n2", down: 2000 },
+        { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 12_000 },
+        { at: 55_000, fault: "power", node: "n2", down: 2000 },
       ],
     },
     patches: [{
