@@ -111,8 +111,7 @@ export class VolumeContext {
     };
     this.superblock = new SuperblockWriter(
       this.writeMetadata,
-      metadata.superblock,
-      metadata.sequence,
+      metadata,
       // Reports tell what is durable: one made when the change was only asked for is out of date.
       () => this.changed = true,
     );

@@ -4,7 +4,8 @@
  */
 
 import type { DirtyBitmap } from "./metadata/bitmap.ts";
-import { META_PAGE_BYTES, SUPERBLOCK_OFFSETS } from "./metadata/layout.ts";
+import type { Metadata } from "./metadata/format.ts";
+import { META_PAGE_BYTES } from "./metadata/layout.ts";
 import { encodeSuperblock, type Superblock } from "./metadata/superblock.ts";
 
 /** Writes metadata; `done` is called once it is durable, and never if it failed. */
@@ -14,6 +15,7 @@ export type WriteMetadata = (offset: number, bytes: Uint8Array, done: () => void
 export class SuperblockWriter {
   readonly #write: WriteMetadata;
   readonly #onDurable: () => void;
+  readonly #offsets: readonly [number, number];
   #value: Superblock;
   #durable: Superblock;
   #sequence: number;
@@ -21,19 +23,19 @@ export class SuperblockWriter {
   #waiting: (() => void)[] = [];
 
   /**
-   * `value` is what stands on the disk under `sequence`. `onDurable`: called whenever what would be
-   * found after a crash has changed, before those who waited for it.
+   * The metadata are what stands on the disk. `onDurable`: called whenever what would be found after a crash
+   * has changed, before those who waited for it.
    */
   constructor(
     write: WriteMetadata,
-    value: Superblock,
-    sequence: number,
+    { superblock, sequence, overwriteOrder }: Metadata,
     onDurable: () => void = () => {},
   ) {
     this.#write = write;
     this.#onDurable = onDurable;
-    this.#value = value;
-    this.#durable = value;
+    this.#offsets = overwriteOrder;
+    this.#value = superblock;
+    this.#durable = superblock;
     this.#sequence = sequence;
   }
 
@@ -61,8 +63,8 @@ export class SuperblockWriter {
     this.#waiting = [];
     const value = this.#value;
     const page = encodeSuperblock(value, ++this.#sequence);
-    this.#write(SUPERBLOCK_OFFSETS[0], page, () => {
-      this.#write(SUPERBLOCK_OFFSETS[1], page, () => {
+    this.#write(this.#offsets[0], page, () => {
+      this.#write(this.#offsets[1], page, () => {
         this.#durable = value;
         this.#writing = false;
         this.#onDurable();

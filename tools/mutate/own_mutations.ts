@@ -1,7 +1,7 @@
 /** Mutations of our own: rules that the protocol's list does not name, and holes that were found here. */
 
 import type { Mutation } from "./mutation.ts";
-import { POWER } from "./volume_mutations.ts";
+import { POWER } from "./worlds.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 

@@ -15,7 +15,12 @@ import {
   META_PAGE_BYTES,
   SUPERBLOCK_OFFSETS,
 } from "./layout.ts";
-import { encodeSuperblock, newestSuperblock, type Superblock } from "./superblock.ts";
+import {
+  encodeSuperblock,
+  newestSuperblock,
+  overwriteOrder,
+  type Superblock,
+} from "./superblock.ts";
 
 /** What a new replica is made of. The ids are random hex digits, drawn by the caller. */
 export interface FormatInit {
@@ -115,6 +120,8 @@ export interface Metadata {
   readonly superblock: Superblock;
   /** Sequence number of the superblock. */
   readonly sequence: number;
+  /** Offsets of its copies, in the order in which they may be overwritten. */
+  readonly overwriteOrder: readonly [number, number];
   /** Sequence number of the newest activity-log transaction. */
   readonly logSequence: number;
   /** Extents that may hold writes which are not stable everywhere. */
@@ -195,6 +202,7 @@ export function readMetadata(region: Uint8Array, expected: Expected): Metadata {
     layout,
     superblock,
     sequence,
+    overwriteOrder: overwriteOrder(region),
     logSequence: log.sequence,
     logExtents: log.extents,
     bitmaps,

@@ -100,7 +100,7 @@ export function* grownMetadata(
     }
   }
   const superblock = { ...old.superblock, size, logFrom };
-  for (const offset of SUPERBLOCK_OFFSETS) {
+  for (const offset of old.overwriteOrder) {
     yield { offset, bytes: encodeSuperblock(superblock, old.sequence + 1) };
   }
 }

@@ -169,11 +169,27 @@ export function decodeSuperblock(page: Uint8Array): SuperblockCopy {
 
 /** The newest good copy of a region, or why there is none. */
 export function newestSuperblock(region: Uint8Array): SuperblockCopy {
-  const copies = SUPERBLOCK_OFFSETS.map((at) =>
-    decodeSuperblock(region.subarray(at, at + META_PAGE_BYTES))
-  );
-  const [first, second] = [copies[0]!, copies[1]!];
-  if (first.error !== undefined) return second.error === undefined ? second : first;
-  if (second.error !== undefined) return first;
-  return second.sequence > first.sequence ? second : first;
+  const [first, second] = bothCopies(region);
+  return isNewer(second, first) ? second : first;
+}
+
+/**
+ * Offsets of both copies in the order in which they may be overwritten: last the one that is relied upon.
+ * A write that fails or is torn spoils its copy, and the other one may be spoilt or behind already.
+ */
+export function overwriteOrder(region: Uint8Array): readonly [number, number] {
+  const [one, other] = SUPERBLOCK_OFFSETS;
+  const [first, second] = bothCopies(region);
+  return isNewer(second, first) ? [one, other] : [other, one];
+}
+
+function bothCopies(region: Uint8Array): [SuperblockCopy, SuperblockCopy] {
+  const [first, second] = SUPERBLOCK_OFFSETS;
+  const copy = (at: number) => decodeSuperblock(region.subarray(at, at + META_PAGE_BYTES));
+  return [copy(first), copy(second)];
+}
+
+function isNewer(one: SuperblockCopy, other: SuperblockCopy): boolean {
+  if (one.error !== undefined) return false;
+  return other.error !== undefined || one.sequence > other.sequence;
 }
