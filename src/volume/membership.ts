@@ -94,7 +94,20 @@ export class Membership {
     if (context.joining !== null && context.growAsked < 0) {
       context.joining = null;
       context.countMembers();
+      this.#markAgain();
     }
+  }
+
+  /** The mark was cleared for a GROW that was never asked for: without it the loss of others freezes. */
+  #markAgain(): void {
+    const { role, draining, failure, superblock, upToDate, replicaId, epoch, knownEpoch, init } =
+      this.#context;
+    const alone = upToDate.length === 1 && upToDate[0] === replicaId && knownEpoch <= epoch;
+    if (role !== "Primary" || draining || failure !== null || !alone) return;
+    if (superblock.value.sole !== null) return;
+    superblock.update({ sole: { epoch, bootId: init.bootId } }, () => {
+      this.#context.changed = true;
+    });
   }
 
   /** The record has changed, or the session has come up. */
