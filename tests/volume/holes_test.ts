@@ -426,3 +426,31 @@ for (
     assert.ok(beta.notes.some((note) => note.rule === rule));
   });
 }
+
+Deno.test("a session that ends between JOINED and GROW leaves the sole mark as it was", () => {
+  // Breaks when an owner that is the only member freezes with the witness: its mark is gone for good.
+  const pair = Pair.settled();
+  const { world } = pair;
+  world.setLink(false);
+  world.request(0, Write, 7);
+  pair.settle(4000);
+  const marked = pair.superblock(0).sole;
+  assert.notEqual(marked, null);
+  let joined = false;
+  world.onDeliver = (index, message) => {
+    joined ||= index === 0 && "type" in message && message.type === "JOINED";
+  };
+  // What clears the mark is under way until alpha knows of the end.
+  world.diskMay = (node) => {
+    if (!joined || node !== 0) return true;
+    if (world.linkUp) world.setLink(false);
+    return world.nodes[0].connection === null;
+  };
+  world.setLink(true);
+  for (let i = 0; i < 1000 && !(joined && !world.linkUp); i++) world.run(5);
+  assert.ok(joined && !world.linkUp, "it never joined");
+  assert.equal(pair.cluster.proposals.length, 0, "GROW was asked already");
+  // Nobody tells the record again.
+  world.run(100);
+  assert.deepEqual(pair.superblock(0).sole, marked);
+});
