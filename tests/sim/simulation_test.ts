@@ -5,14 +5,17 @@ import { simulate } from "../../src/sim/simulation.ts";
 import { KNOWN_WORLDS } from "./seeds.ts";
 
 const MINUTE = 60_000;
-/** Fresh ones each time: the base seed is printed, and a failure names the seed that replays it. */
-const WORLDS = Number(
-  Deno.env.get("BASCULE_FRESH_WORLDS") ?? (Deno.env.get("CI") === undefined ? 200 : 2000),
-);
+/**
+ * Fresh ones on a developer's machine, each time others; where `CI` is set the same 2,000, so that a
+ * failure there is the work of the change under test. A number of fresh ones can be asked for anywhere.
+ */
+const ASKED = Deno.env.get("BASCULE_FRESH_WORLDS");
+const FIXED = ASKED === undefined && Deno.env.get("CI") !== undefined;
+const WORLDS = FIXED ? 2000 : Number(ASKED ?? 200);
 
-Deno.test(`no promise is broken in ${WORLDS} fresh worlds`, async () => {
+Deno.test(`no promise is broken in ${WORLDS} ${FIXED ? "" : "fresh "}worlds`, async () => {
   assert.ok(WORLDS > 0, "BASCULE_FRESH_WORLDS is no number");
-  const from = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  const from = FIXED ? 1 : crypto.getRandomValues(new Uint32Array(1))[0]!;
   const duration = 10 * MINUTE;
   const jobs = navigator.hardwareConcurrency;
   const broken: string[] = [];
