@@ -76,10 +76,6 @@ export class Descriptor {
   receiving = false;
   /** io_uring: last slot of the message in flight, or NO_SLOT. */
   lastSending = NO_SLOT;
-  /** io_uring: the socket did not take all of the last message. */
-  full = false;
-  /** Bytes of the message that {@link gather} made. */
-  gathered = 0;
   /** Is in the engine's list of descriptors with sends to start. */
   listed = false;
   /** epoll: the kernel reports events of this descriptor. */
@@ -146,7 +142,6 @@ export class Descriptor {
       total += remaining;
       this.lastSending = slot;
     }
-    this.gathered = total;
     const iovec = this.block!.address + IOVEC;
     words.fill(0, 0, 14);
     words[4] = iovec % TWO_32;

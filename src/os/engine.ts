@@ -102,10 +102,7 @@ export interface Engine {
   /** Receive exactly `length` bytes. Result: `length`, or fewer when the peer closed before. */
   recvAll(fd: number, slab: Slab, offset: number, length: number, tag: number): void;
 
-  /**
-   * Send all bytes. Result: `length` when the last byte is in the socket buffer; nobody is woken for it
-   * alone, so it may be reported a millisecond later.
-   */
+  /** Send all bytes. Result: `length` when the last byte is in the socket buffer. */
   send(fd: number, slab: Slab, offset: number, length: number, tag: number): void;
 
   /** Send two pieces back to back, as a header and its payload. Result: the sum of the lengths. */
@@ -165,12 +162,6 @@ export interface Engine {
    * reported is reported by the next `wait`.
    */
   wait(timeoutMs: number, onDone: OnDone): number;
-
-  /**
-   * Report what was finished since the last report without the kernel being asked for it, such as
-   * reads and writes of the page cache. Returns how many were reported; never waits.
-   */
-  drain(onDone: OnDone): number;
 
   /**
    * End the engine: cancel everything, report it, close the descriptors given to `close` before,

@@ -52,8 +52,6 @@ export abstract class BaseEngine implements Engine {
   protected abstract cancelAll(descriptor: Descriptor): void;
   /** Take completions from the kernel, waiting at most so long for the first. */
   protected abstract collect(timeoutMs: number): void;
-  /** Finish what was put off and can be done at once. */
-  protected finishAtOnce(): void {}
   /** Nothing is pending on the descriptor, and nothing of it is to be reported any more. */
   protected abstract forget(descriptor: Descriptor): void;
   /** Give the kernel facility back. */
@@ -180,17 +178,6 @@ export abstract class BaseEngine implements Engine {
     try {
       this.#startListedSends();
       this.collect(this.done.length > 0 ? 0 : timeoutMs);
-      return this.done.drain(onDone);
-    } finally {
-      this.#waiting = false;
-    }
-  }
-
-  drain(onDone: OnDone): number {
-    if (this.#waiting) throw new Error("Engine.drain was called from inside its own callback");
-    this.#waiting = true;
-    try {
-      this.finishAtOnce();
       return this.done.drain(onDone);
     } finally {
       this.#waiting = false;

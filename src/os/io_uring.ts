@@ -166,14 +166,11 @@ export class IoUring {
     return (this.setupFlags & SETUP.TASKRUN_FLAG) !== 0;
   }
 
-  /**
-   * Whether more than `known` completions are there, or come with the next system call. Looks at memory
-   * only.
-   */
-  hasWork(known: number): boolean {
+  /** Whether completions are there, or come with the next system call. Looks at memory only. */
+  get hasWork(): boolean {
     const rings = this.#rings;
     const told = SQ_FLAG.TASKRUN | SQ_FLAG.CQ_OVERFLOW;
-    return (Atomics.load(rings, this.#sqFlags) & told) !== 0 || this.ready > known;
+    return (Atomics.load(rings, this.#sqFlags) & told) !== 0 || this.ready > 0;
   }
 
   /**

@@ -33,17 +33,10 @@ const CANCEL_TAG = 0xffffffff;
  * without blocking, so the kernel would pass it to a thread of its own, which costs more than the copy.
  */
 const CACHED_WRITE_MAX = 256 * 1024;
-/**
- * A read of up to so many bytes that the page cache holds is done at once. One by itself has a system
- * call of its own, several share that of the ring.
- */
+/** A read of up to so many bytes that the page cache holds is done at once: one system call less. */
 const CACHED_READ_MAX = 256 * 1024;
 /** Turns in which what is done already is reported before the kernel is asked for more. */
 const TURNS_WITHOUT_KERNEL = 4;
-/** What a socket takes at once, unless its other end reads slowly. */
-const INSTANT_SEND_MAX = 64 * 1024;
-/** A send that is done may be reported so much later, milliseconds: nobody is woken for it alone. */
-const SENT_TOLD_MS = 1;
 /** An operation that is interrupted so often without progress reports the interruption. */
 const MAX_RETRIES = 100;
 
@@ -51,17 +44,12 @@ class IoUringEngine extends BaseEngine {
   readonly name = "io_uring";
   protected readonly nonBlocking = false;
   readonly #ring: IoUring;
-  /** Slots to be handed to the kernel at the next wait: receives, what is left of a transfer. */
+  /** Slots to be handed to the kernel again at the next wait: what is left of a short transfer. */
   #again: number[] = [];
-  #started: number[] = [];
-  /** The same for reads that the page cache may hold. */
-  readonly #reads: number[] = [];
-  /** Sends handed over that end within the same system call, whose ends were not yet taken. */
-  #instant = 0;
   readonly #spin = new SpinWait();
   readonly #iovec = Slab.allocate(16);
   #turnsWithoutKernel = 0;
-  readonly #hasWork = () => this.#ring.hasWork(this.#instant);
+  readonly #hasWork = () => this.#ring.hasWork;
   readonly #onCompletion = (tag: number, result: number) => {
     if (tag !== CANCEL_TAG) this.#completed(tag, result);
   };
@@ -72,23 +60,21 @@ class IoUringEngine extends BaseEngine {
   }
 
   protected startDisk(descriptor: Descriptor, slot: number): void {
-    const ops = this.ops;
-    const kind = ops.kind[slot];
-    if (kind === KIND.WRITE && this.#writtenAtOnce(descriptor, slot)) return;
+    const kind = this.ops.kind[slot];
+    if (
+      kind === KIND.WRITE
+        ? this.#writtenAtOnce(descriptor, slot)
+        : kind === KIND.READ && this.#readAtOnce(descriptor, slot)
+    ) return;
     descriptor.inFlight++;
-    if (kind === KIND.READ && ops.length[slot]! <= CACHED_READ_MAX && this.#cached(descriptor)) {
-      this.#reads.push(slot);
-    } else {
-      this.#issue(slot);
-    }
+    this.#issue(slot);
   }
 
   protected startIncoming(descriptor: Descriptor): void {
     if (descriptor.receiving) return;
     descriptor.receiving = true;
     descriptor.inFlight++;
-    // Behind the sends, which somebody waits for.
-    this.#again.push(descriptor.incoming.head);
+    this.#issue(descriptor.incoming.head);
   }
 
   protected startAccept(descriptor: Descriptor, slot: number): void {
@@ -109,7 +95,8 @@ class IoUringEngine extends BaseEngine {
 
   protected startSends(descriptor: Descriptor): void {
     if (descriptor.lastSending !== NO_SLOT) return;
-    const pieces = descriptor.gather(this.ops);
+    let pieces = descriptor.gather(this.ops);
+    while (pieces > 0 && this.#sentAtOnce(descriptor, pieces)) pieces = descriptor.gather(this.ops);
     if (pieces === 0) {
       descriptor.lastSending = NO_SLOT;
       this.settleSends(descriptor, 0);
@@ -118,9 +105,7 @@ class IoUringEngine extends BaseEngine {
     descriptor.inFlight++;
     const { fd, outgoing } = descriptor;
     // Without MSG_WAITALL a stream send completes with what fits into the socket buffer.
-    const waits = descriptor.full || descriptor.gathered > INSTANT_SEND_MAX;
-    const flags = MSG_NOSIGNAL | (waits ? MSG_WAITALL : MSG_DONTWAIT);
-    if (!waits) this.#instant++;
+    const flags = MSG_NOSIGNAL | MSG_WAITALL;
     if (pieces === 1) {
       const { firstPieceAddress, firstPieceLength } = descriptor;
       this.#prepare(OP.SEND, fd, 0, firstPieceAddress, firstPieceLength, flags, outgoing.head);
@@ -150,20 +135,17 @@ class IoUringEngine extends BaseEngine {
 
   protected collect(timeoutMs: number): void {
     const ring = this.#ring;
-    const reading = this.#startReads();
     this.#startAgain();
     if (this.done.length > 0) {
       // What follows from these may be done without the kernel as well.
-      const urgent = reading || this.#instant > 0;
-      if (!urgent && ++this.#turnsWithoutKernel <= TURNS_WITHOUT_KERNEL) return;
+      if (++this.#turnsWithoutKernel <= TURNS_WITHOUT_KERNEL) return;
       this.#enter(0, 0);
-    } else if (reading || ring.ready > 0 || timeoutMs === 0) {
+    } else if (ring.ready > 0 || timeoutMs === 0) {
       this.#enter(0, 0);
     } else {
       this.#sleep(timeoutMs);
     }
     this.#turnsWithoutKernel = 0;
-    this.#instant = 0;
     ring.forEachCompletion(this.#onCompletion);
   }
 
@@ -173,17 +155,13 @@ class IoUringEngine extends BaseEngine {
 
   #sleep(timeoutMs: number): void {
     const ring = this.#ring;
-    // The sends that are done by then do not count.
-    const least = this.#instant + 1;
-    const told = this.#instant > 0 && (timeoutMs < 0 || timeoutMs > SENT_TOLD_MS);
-    if (ring.saysWork && this.#spin.due()) {
-      if (ring.unsubmitted > 0) {
-        this.#enter(0, 0);
-        if (ring.ready >= least) return;
-      }
-      if (this.#spin.spin(this.#hasWork)) return this.#enter(0, 0);
+    if (!ring.saysWork) return this.#enter(1, timeoutMs);
+    if (ring.unsubmitted > 0) {
+      this.#enter(0, 0);
+      if (ring.ready > 0) return;
     }
-    this.#enter(least, told ? SENT_TOLD_MS : timeoutMs);
+    if (this.#spin.spin(this.#hasWork)) return this.#enter(0, 0);
+    this.#enter(1, timeoutMs);
     this.#spin.slept();
   }
 
@@ -196,9 +174,9 @@ class IoUringEngine extends BaseEngine {
   #writtenAtOnce(descriptor: Descriptor, slot: number): boolean {
     const ops = this.ops;
     const length = ops.length[slot]!;
-    if (ops.flags[slot] !== 0 || length > CACHED_WRITE_MAX || !this.#cached(descriptor)) {
-      return false;
-    }
+    if (ops.flags[slot] !== 0 || length > CACHED_WRITE_MAX) return false;
+    descriptor.cached ??= isCached(descriptor.fd);
+    if (!descriptor.cached) return false;
     const written = negErrno(
       libc.pwrite64(descriptor.fd, ops.address[slot]!, length, ops.position[slot]!),
     );
@@ -210,16 +188,13 @@ class IoUringEngine extends BaseEngine {
     return false;
   }
 
-  #cached(descriptor: Descriptor): boolean {
-    return descriptor.cached ??= isCached(descriptor.fd);
-  }
-
   /** See CACHED_READ_MAX. What would have to wait for the disk is left to the ring. */
-  #readAtOnce(slot: number): void {
+  #readAtOnce(descriptor: Descriptor, slot: number): boolean {
     const ops = this.ops;
-    if (ops.canceled[slot] !== 0) return this.#ended(slot, -ERRNO.ECANCELED);
-    const fd = ops.fd[slot]!;
     const length = ops.length[slot]!;
+    if (length > CACHED_READ_MAX) return false;
+    descriptor.cached ??= isCached(descriptor.fd);
+    if (!descriptor.cached) return false;
     const address = ops.address[slot]!;
     const words = this.#iovec.view;
     words.setUint32(0, address % TWO_32, true);
@@ -227,10 +202,27 @@ class IoUringEngine extends BaseEngine {
     words.setUint32(8, length, true);
     const { address: iovec } = this.#iovec;
     const position = ops.position[slot]!;
-    const count = negErrno(libc.preadv2(fd, iovec, 1, position, RWF_NOWAIT));
-    if (count === length) return this.#ended(slot, count);
+    const count = negErrno(libc.preadv2(descriptor.fd, iovec, 1, position, RWF_NOWAIT));
+    if (count === length) {
+      this.finish(slot, count);
+      return true;
+    }
     if (count > 0) ops.done[slot] = count;
-    this.#issue(slot);
+    return false;
+  }
+
+  /** Sends what the socket takes now. False: nothing. */
+  #sentAtOnce(descriptor: Descriptor, pieces: number): boolean {
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    const { fd } = descriptor;
+    const sent = negErrno(
+      pieces === 1
+        ? libc.send(fd, descriptor.firstPieceAddress, descriptor.firstPieceLength, flags)
+        : libc.sendmsg(fd, descriptor.messageAddress, flags),
+    );
+    if (sent <= 0) return false;
+    this.settleSends(descriptor, sent);
+    return true;
   }
 
   #enter(minComplete: number, timeoutMs: number): void {
@@ -270,7 +262,7 @@ class IoUringEngine extends BaseEngine {
     const flags = ops.flags[slot]!;
     switch (ops.kind[slot]) {
       case KIND.READ:
-        return this.#prepare(OP.READ, fd, position, address, length, flags, slot);
+        return this.#prepare(OP.READ, fd, position, address, length, 0, slot);
       case KIND.WRITE:
         return this.#prepare(OP.WRITE, fd, position, address, length, flags, slot);
       case KIND.FLUSH:
@@ -292,36 +284,14 @@ class IoUringEngine extends BaseEngine {
     }
   }
 
-  protected override finishAtOnce(): void {
-    if (this.#reads.length === 1) this.#readAtOnce(this.#reads.pop()!);
-  }
-
-  /** True if reads were handed over that will be done with that. */
-  #startReads(): boolean {
-    this.finishAtOnce();
-    const reads = this.#reads;
-    if (reads.length === 0) return false;
-    for (let i = 0; i < reads.length; i++) {
-      const slot = reads[i]!;
-      this.ops.flags[slot] = RWF_NOWAIT;
-      this.#startOne(slot);
-    }
-    reads.length = 0;
-    return true;
-  }
-
   #startAgain(): void {
+    if (this.#again.length === 0) return;
     const slots = this.#again;
-    if (slots.length === 0) return;
-    this.#again = this.#started;
-    for (let i = 0; i < slots.length; i++) this.#startOne(slots[i]!);
-    slots.length = 0;
-    this.#started = slots;
-  }
-
-  #startOne(slot: number): void {
-    if (this.ops.canceled[slot] === 0) this.#issue(slot);
-    else this.#ended(slot, -ERRNO.ECANCELED);
+    this.#again = [];
+    for (const slot of slots) {
+      if (this.ops.canceled[slot] === 0) this.#issue(slot);
+      else this.#ended(slot, -ERRNO.ECANCELED);
+    }
   }
 
   /** The kernel is done with a slot, perhaps only with a part of its work. */
@@ -329,14 +299,6 @@ class IoUringEngine extends BaseEngine {
     const ops = this.ops;
     const kind = ops.kind[slot]!;
     if (kind === KIND.SEND) return this.#sendCompleted(slot, result);
-    if (kind === KIND.READ && ops.flags[slot] !== 0) {
-      // Whatever the page cache did not give is read again, and may wait.
-      ops.flags[slot] = 0;
-      if (result < 0) {
-        this.#again.push(slot);
-        return;
-      }
-    }
     if (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN) {
       if (this.#mayRetry(slot)) this.#again.push(slot);
       else this.#ended(slot, ops.canceled[slot] === 1 ? -ERRNO.ECANCELED : result);
@@ -356,8 +318,6 @@ class IoUringEngine extends BaseEngine {
     const descriptor = this.#descriptorOf(slot);
     descriptor.inFlight--;
     descriptor.lastSending = NO_SLOT;
-    // What a full socket does not take at once is sent as it has room.
-    descriptor.full = result === -ERRNO.EAGAIN || result >= 0 && result < descriptor.gathered;
     if (result > 0) {
       this.settleSends(descriptor, result);
       const head = descriptor.outgoing.head;

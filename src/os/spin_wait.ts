@@ -24,16 +24,13 @@ export class SpinWait {
   #patience = 1;
   #sleptAt = 0;
 
-  /** Whether to look before this sleep. {@linkcode slept} is to be called after the sleep. */
-  due(): boolean {
-    if (this.#sleeps === 0) return true;
-    this.#sleptAt = monotonicMs();
-    return false;
-  }
-
-  /** Looks until `ready` says true, or in vain. */
+  /** Looks until `ready` says true, or in vain. Then {@linkcode slept} is to be called after the sleep. */
   spin(ready: () => boolean): boolean {
     const began = monotonicMs();
+    if (this.#sleeps > 0) {
+      this.#sleptAt = began;
+      return false;
+    }
     let now = began;
     do {
       for (let i = 0; i < BURST; i++) {

@@ -40,8 +40,6 @@ const LARGEST_BUFFER = 32 << 20;
 const CLIENT_BYTES = 64 << 20;
 /** Longest wait, milliseconds: the volume wants the time at least every 50 ms. */
 const LONGEST_WAIT = 40;
-/** Most times in a turn that what follows from finished operations, and is finished too, is taken. */
-const ROUNDS_PER_TURN = 4;
 /** How often listeners and challenges are looked after, milliseconds. */
 const HOUSEKEEPING = 1000;
 /** What every block device takes, bytes. */
@@ -166,12 +164,6 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
     this.#fresh = false;
     this.engine.wait(this.#buffersFreed ? 0 : LONGEST_WAIT, this.#completed);
     this.#refresh();
-    // Whatever is done at once is answered within this turn; a write may have taken its time.
-    for (let round = 0; round < ROUNDS_PER_TURN; round++) {
-      this.#fresh = false;
-      if (this.engine.drain(this.#completed) === 0) break;
-    }
-    this.#fresh = true;
     this.#links.attend(this.#now);
     if (this.#buffersFreed) this.#shareBuffers();
     this.#exports.turn();
