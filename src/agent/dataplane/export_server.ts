@@ -15,7 +15,7 @@ import {
 } from "../../nbd/mod.ts";
 import { parseIp } from "../../os/address.ts";
 import type { Engine } from "../../os/engine.ts";
-import { errnoText } from "../../os/errno.ts";
+import { ERRNO, errnoText } from "../../os/errno.ts";
 import { closeQuietly, OsError } from "../../os/libc.ts";
 import { Slab } from "../../os/memory.ts";
 import {
@@ -270,6 +270,8 @@ export class ExportServer implements Completion {
   /** Now and then: what took too long ends, and an accept that failed is tried again. */
   tick(): void {
     if (this.#listener >= 0 && !this.#accepting) this.#accept();
+    // Of those who accept from a shared socket a new client wakes one, and that one may just leave.
+    else if (this.#listener >= 0 && this.#settings.shared) this.engine.cancel(this.#listener);
     const { freezeLimit } = this.#settings;
     if (this.#frozenAt !== null && this.stats.now - this.#frozenAt >= freezeLimit) {
       this.#refuse(NBD_ERROR.EIO);
@@ -283,6 +285,8 @@ export class ExportServer implements Completion {
     if (result >= 0) {
       this.#admit(result);
       if (this.#listener >= 0) this.#accept();
+    } else if (this.#listener >= 0 && result === -ERRNO.ECANCELED) {
+      this.#accept();
     } else if (this.#listener >= 0) {
       this.#host.note("warning", "export-accept", `a client was not taken: ${errnoText(result)}`);
     }
