@@ -6,12 +6,12 @@ import { KNOWN_WORLDS } from "./seeds.ts";
 
 const MINUTE = 60_000;
 /**
- * Fresh ones on a developer's machine, each time others; where `CI` is set the same 2,000, so that a
+ * Fresh ones on a developer's machine, each time others; where `CI` is set the same 1,500, so that a
  * failure there is the work of the change under test. A number of fresh ones can be asked for anywhere.
  */
 const ASKED = Deno.env.get("BASCULE_FRESH_WORLDS");
 const FIXED = ASKED === undefined && Deno.env.get("CI") !== undefined;
-const WORLDS = FIXED ? 2000 : Number(ASKED ?? 200);
+const WORLDS = FIXED ? 1500 : Number(ASKED ?? 200);
 
 Deno.test(`no promise is broken in ${WORLDS} ${FIXED ? "" : "fresh "}worlds`, async () => {
   assert.ok(WORLDS > 0, "BASCULE_FRESH_WORLDS is no number");
