@@ -7,8 +7,9 @@
  *
  * - `membership.ts`: who is heard; sequence windows, runs, links;
  * - `acceptor.ts`, `register.ts`: one CASPaxos register per group and one for the cluster, with the
- *   voter's side and the proposer's, with `attempts.ts`; `learner.ts`: how others learn what is chosen; `voters.ts`: under which voters; `swap.ts`: when one takes another's
- *   place; `quorum.ts`: what a quorum is;
+ *   voter's side and the proposer's, with `attempts.ts`; `learner.ts`: how others learn what is chosen;
+ *   `voters.ts`: under which voters; `swap.ts`: when one takes another's place; `quorum.ts`: what a
+ *   quorum is;
  * - `lease.ts`: until when an owner may serve; `heartbeat.ts`: how it asks and is granted;
  * - `ownership.ts` (with `candidates.ts`, `fitness.ts`, `first_take.ts`, `facts.ts`): who shall own
  *   a group, and why;

@@ -3,6 +3,10 @@
  * majorities of the two lists need not meet. Whoever proposes it, its first proposer or a reader that
  * completes it, asks the voters before first, and the new one only when a majority of those has accepted
  * it. So a new voter that holds it proves that the voters before can choose nothing else.
+ *
+ * Both lists are of one size, and a new voter promises nothing before it holds the record that lists it.
+ * So promises of a majority of the new list either come from a majority of those before, or show the
+ * record by a voter that proves it.
  */
 
 import { majorityOf, voteOf } from "./quorum.ts";

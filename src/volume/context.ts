@@ -119,6 +119,11 @@ export class VolumeContext {
     this.bitmapWriter = new BitmapWriter(this.writeMetadata, this.bitmap);
   }
 
+  /** Whether this replica is the only member of the in-sync set, as far as is known chosen. */
+  get isOnlyMember(): boolean {
+    return this.upToDate.length === 1 && this.upToDate[0] === this.replicaId;
+  }
+
   /** Wall clock of the newest write served here as Primary; 0: none. */
   get lastWrite(): number {
     const { wroteAt } = this;

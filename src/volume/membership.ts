@@ -100,11 +100,12 @@ export class Membership {
 
   /** The mark was cleared for a GROW that was never asked for: without it the loss of others freezes. */
   #markAgain(): void {
-    const { role, draining, failure, superblock, upToDate, replicaId, epoch, knownEpoch, init } =
+    const { role, draining, failure, superblock, isOnlyMember, epoch, knownEpoch, init } =
       this.#context;
-    const alone = upToDate.length === 1 && upToDate[0] === replicaId && knownEpoch <= epoch;
-    if (role !== "Primary" || draining || failure !== null || !alone) return;
-    if (superblock.value.sole !== null) return;
+    if (role !== "Primary" || draining || failure !== null || superblock.value.sole !== null) {
+      return;
+    }
+    if (!isOnlyMember || knownEpoch > epoch) return;
     superblock.update({ sole: { epoch, bootId: init.bootId } }, () => {
       this.#context.changed = true;
     });

@@ -23,8 +23,8 @@ export class SuperblockWriter {
   #waiting: (() => void)[] = [];
 
   /**
-   * The metadata are what stands on the disk. `onDurable`: called whenever what would be found after a crash
-   * has changed, before those who waited for it.
+   * The metadata are what stands on the disk. `onDurable`: called whenever what would be found after a
+   * crash has changed, before those who waited for it.
    */
   constructor(
     write: WriteMetadata,

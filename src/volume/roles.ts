@@ -387,9 +387,8 @@ export class Roles {
 
   /** Primary under the `sole` mark of its epoch, as the only member. */
   #servesAlone(): boolean {
-    const { superblock, epoch, upToDate, replicaId } = this.#context;
-    const { sole } = superblock.value;
-    return sole?.epoch === epoch && upToDate.length === 1 && upToDate[0] === replicaId;
+    const { superblock, epoch, isOnlyMember } = this.#context;
+    return superblock.value.sole?.epoch === epoch && isOnlyMember;
   }
 
   /**
@@ -430,7 +429,7 @@ export class Roles {
   /** The newest known-chosen record of our own epoch: who must have a write from now on. */
   #adoptOwn(order: RecordOrder): void {
     const context = this.#context;
-    const { superblock, replicaId, init } = context;
+    const { superblock, init } = context;
     const { generation, upToDate } = order.record;
     const own = superblock.value;
     const told = order.version === context.version && sameList(upToDate, context.upToDate);
@@ -441,8 +440,7 @@ export class Roles {
     if (context.joining !== null && (settled || upToDate.includes(context.joining))) {
       context.joining = null;
     }
-    const alone = upToDate.length === 1 && upToDate[0] === replicaId &&
-      context.joining === null;
+    const alone = context.isOnlyMember && context.joining === null;
     const sole = alone
       ? (own.sole?.epoch === context.epoch
         ? own.sole

@@ -17,11 +17,7 @@ import {
   metadataSize,
   SUPERBLOCK_OFFSETS,
 } from "../../src/volume/metadata/layout.ts";
-import {
-  encodeSuperblock,
-  newestSuperblock,
-  overwriteOrder,
-} from "../../src/volume/metadata/superblock.ts";
+import { encodeSuperblock, readSuperblocks } from "../../src/volume/metadata/superblock.ts";
 import { SuperblockWriter } from "../../src/volume/metadata_writer.ts";
 import { Random } from "./fake_disk.ts";
 
@@ -153,10 +149,10 @@ Deno.test("whatever writes are torn, run after run, what was relied upon is foun
   fc.assert(fc.property(runs, fc.integer(), (lives, seed) => {
     const bytes = blank.slice(0, other + 4096);
     const random = new Random(seed);
-    const found = () => newestSuperblock(bytes);
+    const found = () => readSuperblocks(bytes).newest;
     let relied = 0;
     for (const life of lives) {
-      const newest = found();
+      const { newest, overwriteOrder } = readSuperblocks(bytes);
       assert.ok(newest.error === undefined, newest.error);
       const { superblock, sequence } = newest;
       assert.ok(superblock.epoch >= relied, "an older one is found than was relied upon");
@@ -166,7 +162,7 @@ Deno.test("whatever writes are torn, run after run, what was relied upon is foun
         ...readMetadata(blank, EXPECTED),
         superblock,
         sequence,
-        overwriteOrder: overwriteOrder(bytes),
+        overwriteOrder,
       };
       const writer = new SuperblockWriter((offset, page, done) => {
         assert.ok(offset === one || offset === other);

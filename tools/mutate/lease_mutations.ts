@@ -72,7 +72,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     seeds: 20,
     // The witness forgets whom it granted, just before the other node asks it.
     world: {
-      options: { volumes: 1 },
+      options: {},
       faults: [
         { at: 40_000, fault: "cut", routes: ["n1-n2"], for: 30_000 },
         { at: 44_500, fault: "cut", routes: ["w1>n1"], for: 20_000 },
@@ -222,7 +222,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     seeds: 20,
     // A take that only the taker's own voter accepted is found by a witness that reads after its start.
     world: {
-      options: { volumes: 1 },
+      options: {},
       faults: [
         { at: 40_000, fault: "cut", routes: ["n1-n2"], for: 30_000 },
         { at: 47_000, fault: "cut", routes: ["w1>n1"], for: 20_000 },

@@ -9,6 +9,16 @@ const MEETING = "src/volume/meeting.ts";
 const PROMOTION = "src/volume/promotion.ts";
 const ROLES = "src/volume/roles.ts";
 
+/** Where an operation counts those that it waits for, and where one that ends is counted no more. */
+const WAITS = `        other.offset < end && op.offset < other.offset + other.length &&
+        (writes || other.writes) && meet(op, other)
+      ) {
+        blockers++;`;
+const WAITED_FOR =
+  `op.offset < other.offset + other.length && (writes || other.writes) && meet(op, other)
+      ) {
+        other.blockers--;`;
+
 /** See the module comment. */
 export const RESYNC_MUTATIONS: readonly Mutation[] = [
   {
@@ -108,20 +118,14 @@ export const RESYNC_MUTATIONS: readonly Mutation[] = [
     seeds: 200,
     patches: [{
       file: IN_FLIGHT,
-      before: `        other.offset < end && op.offset < other.offset + other.length &&
-        (writes || other.writes) && meet(op, other)
-      ) {
-        blockers++;`,
+      before: WAITS,
       after: `        other.offset < end && op.offset < other.offset + other.length &&
         writes && other.writes && meet(op, other)
       ) {
         blockers++;`,
     }, {
       file: IN_FLIGHT,
-      before:
-        `op.offset < other.offset + other.length && (writes || other.writes) && meet(op, other)
-      ) {
-        other.blockers--;`,
+      before: WAITED_FOR,
       after: `op.offset < other.offset + other.length && writes && other.writes && meet(op, other)
       ) {
         other.blockers--;`,
@@ -134,20 +138,14 @@ export const RESYNC_MUTATIONS: readonly Mutation[] = [
     // Overlapping writes that run together have no order that both replicas would keep.
     patches: [{
       file: IN_FLIGHT,
-      before: `        other.offset < end && op.offset < other.offset + other.length &&
-        (writes || other.writes) && meet(op, other)
-      ) {
-        blockers++;`,
+      before: WAITS,
       after: `        other.offset < end && op.offset < other.offset + other.length &&
         writes !== other.writes && meet(op, other)
       ) {
         blockers++;`,
     }, {
       file: IN_FLIGHT,
-      before:
-        `op.offset < other.offset + other.length && (writes || other.writes) && meet(op, other)
-      ) {
-        other.blockers--;`,
+      before: WAITED_FOR,
       after: `op.offset < other.offset + other.length && writes !== other.writes && meet(op, other)
       ) {
         other.blockers--;`,

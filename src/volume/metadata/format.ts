@@ -15,12 +15,7 @@ import {
   META_PAGE_BYTES,
   SUPERBLOCK_OFFSETS,
 } from "./layout.ts";
-import {
-  encodeSuperblock,
-  newestSuperblock,
-  overwriteOrder,
-  type Superblock,
-} from "./superblock.ts";
+import { encodeSuperblock, readSuperblocks, type Superblock } from "./superblock.ts";
 
 /** What a new replica is made of. The ids are random hex digits, drawn by the caller. */
 export interface FormatInit {
@@ -143,7 +138,7 @@ export interface Expected {
  * be read as dirty.
  */
 export function readMetadata(region: Uint8Array, expected: Expected): Metadata {
-  const newest = newestSuperblock(region);
+  const { newest, overwriteOrder } = readSuperblocks(region);
   if (newest.error !== undefined) {
     if (newest.version !== undefined && newest.version !== LAYOUT_VERSION) {
       throw new Error(
@@ -202,7 +197,7 @@ export function readMetadata(region: Uint8Array, expected: Expected): Metadata {
     layout,
     superblock,
     sequence,
-    overwriteOrder: overwriteOrder(region),
+    overwriteOrder,
     logSequence: log.sequence,
     logExtents: log.extents,
     bitmaps,

@@ -167,26 +167,30 @@ export function decodeSuperblock(page: Uint8Array): SuperblockCopy {
   }
 }
 
+/** Both copies of a region. */
+export interface SuperblockCopies {
+  /** The newest good one, or why there is none. */
+  readonly newest: SuperblockCopy;
+  /**
+   * Offsets of both in the order in which they may be overwritten: last the one that is relied upon. A
+   * write that fails or is torn spoils its copy, and the other may be spoilt or behind already.
+   */
+  readonly overwriteOrder: readonly [number, number];
+}
+
+/** Reads both copies of a region. */
+export function readSuperblocks(region: Uint8Array): SuperblockCopies {
+  const [one, other] = SUPERBLOCK_OFFSETS;
+  const copy = (at: number) => decodeSuperblock(region.subarray(at, at + META_PAGE_BYTES));
+  const [first, second] = [copy(one), copy(other)];
+  return isNewer(second, first)
+    ? { newest: second, overwriteOrder: [one, other] }
+    : { newest: first, overwriteOrder: [other, one] };
+}
+
 /** The newest good copy of a region, or why there is none. */
 export function newestSuperblock(region: Uint8Array): SuperblockCopy {
-  const [first, second] = bothCopies(region);
-  return isNewer(second, first) ? second : first;
-}
-
-/**
- * Offsets of both copies in the order in which they may be overwritten: last the one that is relied upon.
- * A write that fails or is torn spoils its copy, and the other one may be spoilt or behind already.
- */
-export function overwriteOrder(region: Uint8Array): readonly [number, number] {
-  const [one, other] = SUPERBLOCK_OFFSETS;
-  const [first, second] = bothCopies(region);
-  return isNewer(second, first) ? [one, other] : [other, one];
-}
-
-function bothCopies(region: Uint8Array): [SuperblockCopy, SuperblockCopy] {
-  const [first, second] = SUPERBLOCK_OFFSETS;
-  const copy = (at: number) => decodeSuperblock(region.subarray(at, at + META_PAGE_BYTES));
-  return [copy(first), copy(second)];
+  return readSuperblocks(region).newest;
 }
 
 function isNewer(one: SuperblockCopy, other: SuperblockCopy): boolean {
