@@ -361,3 +361,27 @@ Deno.test("a swap that only one of the voters before holds is decided by nobody 
     world.until("all agree again", () => voters(world) === voters(world, "b"), 20 * DEADTIME);
   }
 });
+
+Deno.test("nobody takes a voter's place before enough of those that stay hold what the registers hold", () => {
+  // Breaks when a blank voter counts: with the one that leaves goes the last majority that knows.
+  let blank = true;
+  const world = new World({
+    config: makeConfig(),
+    wire: (frame, from) => {
+      const { body } = frame;
+      if (!blank || from !== "b" || body.type !== "HEARTBEAT") return frame;
+      return { ...frame, body: { ...body, lacks: 1 } };
+    },
+  });
+  world.startAll();
+  world.until("a serves", () => world.owner() === "a", 5 * DEADTIME);
+  world.run(4 * DEADTIME);
+  world.addNode("v", SWAPPED);
+  world.start("v");
+  world.copy(SWAPPED, ["a", "b"]);
+  push(world, SWAPPED, 1);
+  world.run(8 * DEADTIME);
+  assert.equal(voters(world), "a b w");
+  blank = false;
+  world.until("v takes its place", () => voters(world) === "a b v", 8 * DEADTIME);
+});

@@ -205,3 +205,21 @@ Deno.test("the register is watched in every world: its operations end, and a sta
   Object.assign(register, { attempt: null, confirmedAt: 5 });
   assert.throws(() => observer.look([register], 8), /shows version 0; version 9 had been shown/);
 });
+
+Deno.test("P2: data that parted under protocol A are parted, once a side has left the other out", () => {
+  // Breaks when all of it passes for what was in flight at the takeover, which that protocol may lose.
+  const parted = (routes: string[], duration: number) => {
+    let seen: World | null = null;
+    const cut: TimedFault = { at: LATER, fault: "cut", routes, for: duration };
+    outcomeOf((world) => seen = world, {
+      mode: "survivor",
+      witnesses: 0,
+      protocol: "A",
+      hotBlocks: 16,
+      think: 100,
+    }, [cut]);
+    return [...seen!.survivors!.parted];
+  };
+  assert.deepEqual(parted(["n1-n2"], 14_000), ["data"]);
+  assert.deepEqual(parted(["n1-n2/r"], 1000), []);
+});

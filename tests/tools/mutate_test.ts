@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { hunt } from "../../tools/mutate/hunt.ts";
 import { huntMutation } from "../../tools/mutate/main.ts";
 import { applyPatch } from "../../tools/mutate/mutation.ts";
 import { MUTATIONS } from "../../tools/mutate/mutations.ts";
@@ -23,6 +24,15 @@ Deno.test("the simulator finds broken rules of the protocol", async () => {
     }
   };
   await Promise.all([worker(), worker()]);
+});
+
+Deno.test("the worlds written for mutations break nothing while the code is whole", () => {
+  // A broken one would be passed over in every hunt, and its mutation said to survive.
+  for (const { name, world = null } of MUTATIONS) {
+    if (world === null) continue;
+    const { seed, violation } = hunt(1, 4, 5, "any", [], world);
+    assert.equal(seed, null, `${name}, seed ${seed}: ${violation}`);
+  }
 });
 
 Deno.test("a mutation whose code has changed says so", () => {
