@@ -42,7 +42,8 @@ export function progressLines(volume: VolumeStatus): string[] {
 }
 
 /** `[###---] 50 %, 1.0 GiB of 2.0 GiB, 100 MiB/s, 11 s left`. */
-export function formatProgress({ doneBytes, totalBytes, bytesPerSecond }: WalkProgress): string {
+export function formatProgress(progress: WalkProgress): string {
+  const { doneBytes, totalBytes, bytesPerSecond, unreadableBytes } = progress;
   const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes);
   const filled = Math.floor(share * BAR_WIDTH);
   const bar = `[${"#".repeat(filled)}${"-".repeat(BAR_WIDTH - filled)}]`;
@@ -50,8 +51,11 @@ export function formatProgress({ doneBytes, totalBytes, bytesPerSecond }: WalkPr
     ? `, ${formatBytes(bytesPerSecond)}/s, ` +
       `${formatDuration(1000 * Math.max(0, totalBytes - doneBytes) / bytesPerSecond)} left`
     : "";
+  const unreadable = unreadableBytes === undefined
+    ? ""
+    : `, ${formatBytes(unreadableBytes)} cannot be read on the source`;
   return `${bar} ${Math.floor(share * 100)} %, ` +
-    `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}${left}`;
+    `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}${left}${unreadable}`;
 }
 
 /** `0 B`, `1.5 GiB`: three digits at most, binary units. */

@@ -128,9 +128,9 @@ export abstract class BlockWalk {
     if (errno !== 0) op.errno = errno;
     if (op.reads > 0) return;
     op.localDone = true;
-    if (op.errno !== 0) this.unreadable(op, op.errno);
-    else if (this.#isCurrent(op)) this.read(op, this.context.io.sums(op.buffer, op.blocks));
-    else this.end(op);
+    if (!this.#isCurrent(op)) this.end(op);
+    else if (op.errno !== 0) this.unreadable(op, op.errno);
+    else this.read(op, this.context.io.sums(op.buffer, op.blocks));
   }
 
   /** The peer answered a frame of the batch. */

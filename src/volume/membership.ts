@@ -23,10 +23,10 @@ export interface MemberLink {
   readonly session: number;
   readonly peerId: string;
   readonly syncing: boolean;
+  /** The resync cannot end: some blocks cannot be read here. */
+  readonly stuck: boolean;
   /** When the last session was lost, or the role began. */
   readonly downSince: number;
-  /** Why no connection is tried any more; null: it is. */
-  readonly standAlone: string | null;
   /** Sends a control frame. */
   say(message: ControlMessage): void;
 }
@@ -187,7 +187,7 @@ export class Membership {
       this.#askGrow();
     }
     if (others.length === 0 || context.failure !== null) return;
-    const present = link.streaming ? link.peerId : "";
+    const present = link.streaming && !link.stuck ? link.peerId : "";
     const missing = others.find((one) => one !== present);
     if (missing === undefined) return;
     if (missing === link.peerId && now - link.downSince < init.timeout / GRACE_PART) return;
@@ -199,7 +199,10 @@ export class Membership {
       type: "shrink",
       epoch: context.epoch,
       replicaId: missing,
-      reason: link.standAlone ?? "a write or FLUSH waits for it and it is not connected",
+      reason: context.parting.shown ??
+        (link.stuck
+          ? "a FLUSH waits for it, and some blocks that it lacks cannot be read here"
+          : "a write or FLUSH waits for it and it is not connected"),
       version,
     });
   }

@@ -5,6 +5,10 @@
  * makes blocks of zeroes by itself. Where hardly any are equal, as on a new disk, most batches are sent
  * without asking. Bits are cleared only after the peer has flushed what it has; until then a lost
  * session, or a peer that loses power, leaves them all set. The disk is walked once, upwards.
+ *
+ * Blocks that cannot be read here stay dirty, and everything else is copied: the replica stays outside
+ * the in-sync set until a client has written them anew, or a later attempt reads them. Only where there
+ * are many the disk counts as failed.
  */
 
 import { BlockWalk, type WalkHost } from "./block_walk.ts";
@@ -12,6 +16,7 @@ import type { VolumeContext } from "./context.ts";
 import { type Op, OpKind, OpState, type OpTable, PeerState } from "./in_flight.ts";
 import { BLOCK_BYTES } from "./metadata/layout.ts";
 import type { Pace } from "./pace.ts";
+import type { WalkProgress } from "./types.ts";
 import type { BlockSums, Runs } from "../wire/block_frames.ts";
 
 /** Blocks copied before the peer is asked to flush, so that an interruption repeats little: 64 MiB. */
@@ -20,6 +25,10 @@ const CHECKPOINT_BLOCKS = 16_384;
 const WORTH_ASKING = 0.02;
 /** …but every so many batches it is tried again. */
 const ASK_EVERY = 8;
+/** From so many blocks on that cannot be read, the disk is not worth being served from. */
+const MOST_UNREADABLE = 256;
+/** Blocks that could not be read are tried again every so many milliseconds. */
+const RETRY_EVERY = 10_000;
 
 /** What a resync needs of the link. */
 export interface ResyncHost extends WalkHost {
@@ -43,6 +52,12 @@ export class Resync extends BlockWalk {
   #equal: number | null = null;
   /** Batches since one was asked about. */
   #unasked = 0;
+  /** To be read one by one: a batch with them could not be read. */
+  #singly: number[] = [];
+  /** Dirty blocks that cannot be read here. */
+  readonly #unreadable = new Set<number>();
+  /** When they were tried last, where nothing else is left; null: something is. */
+  #stuckAt: number | null = null;
 
   /** Of one volume. */
   constructor(context: VolumeContext, table: OpTable, pace: Pace, host: ResyncHost) {
@@ -58,8 +73,36 @@ export class Resync extends BlockWalk {
     this.#checked = null;
     this.#equal = null;
     this.#unasked = ASK_EVERY;
+    this.#singly = [];
+    this.#unreadable.clear();
+    this.#stuckAt = null;
     this.go(this.context.bitmap.count);
     this.pump();
+  }
+
+  /** Whether nothing is left to copy but what cannot be read here. */
+  get stuck(): boolean {
+    return this.active && this.#stuckAt !== null;
+  }
+
+  /** What is stuck is told, not broken off. */
+  override get stalledFor(): number {
+    return this.stuck ? 0 : super.stalledFor;
+  }
+
+  override get progress(): WalkProgress {
+    const { size } = this.#unreadable;
+    return { ...super.progress, ...(size > 0 && { unreadableBytes: size * BLOCK_BYTES }) };
+  }
+
+  /** Time passed: what could not be read is tried again now and then. */
+  override tick(): void {
+    const { now } = this.context;
+    if (this.active && this.#stuckAt !== null && now - this.#stuckAt >= RETRY_EVERY) {
+      this.#stuckAt = now;
+      this.#singly = [...this.#unreadable];
+    }
+    super.tick();
   }
 
   /** The session is lost: bits of what was not flushed there stay. */
@@ -98,16 +141,17 @@ export class Resync extends BlockWalk {
   protected more(): boolean {
     // What the first one shows is worth the wait.
     if (this.#equal === null && this.underWay > 0) return false;
-    return this.context.bitmap.next(this.#cursor) >= 0;
+    return this.#singly.length > 0 || this.#nextBlock() >= 0;
   }
 
   protected next(most: number): Runs {
-    const { bitmap } = this.context;
+    const single = this.#singly.shift();
+    if (single !== undefined) return [single, 1];
     const runs: number[] = [];
     for (let left = most; left > 0;) {
-      const first = bitmap.next(this.#cursor);
+      const first = this.#nextBlock();
       if (first < 0) break;
-      const blocks = bitmap.runLength(first, left);
+      const blocks = this.#runLength(first, left);
       runs.push(first, blocks);
       left -= blocks;
       this.#cursor = first + blocks;
@@ -116,10 +160,29 @@ export class Resync extends BlockWalk {
   }
 
   protected unreadable(op: Op, errno: number): void {
-    this.context.fail(`reading ${op.length} bytes at ${op.offset} failed`, errno);
+    const { context } = this;
+    const what = `reading ${op.length} bytes at ${op.offset} failed`;
+    if (op.blocks > 1) {
+      // Which of them it was, the error does not say.
+      for (let i = 0; i < op.runs.length; i += 2) {
+        for (let n = 0; n < op.runs[i + 1]!; n++) this.#singly.push(op.runs[i]! + n);
+      }
+    } else if (this.#unreadable.has(op.runs[0]!)) {
+      // As before.
+    } else if (this.#unreadable.size < MOST_UNREADABLE) {
+      this.#unreadable.add(op.runs[0]!);
+      const text = `block ${op.runs[0]} cannot be read here: it stays out of sync`;
+      context.note("error", "read-error", text, { block: op.runs[0]!, errno });
+    } else {
+      this.end(op);
+      return context.fail(`${what}, after ${MOST_UNREADABLE} blocks more`, errno);
+    }
+    this.end(op);
+    this.pump();
   }
 
   protected read(op: Op, sums: BlockSums): void {
+    if (op.blocks === 1) this.#unreadable.delete(op.runs[0]!);
     const ask = ++this.#unasked >= ASK_EVERY || (this.#equal ?? 1) >= WORTH_ASKING ||
       sums.zeroes.includes(1);
     if (ask) {
@@ -147,7 +210,7 @@ export class Resync extends BlockWalk {
 
   protected settle(): void {
     if (!this.active || this.#checked !== null) return;
-    const last = this.underWay === 0 && this.context.bitmap.next(this.#cursor) < 0;
+    const last = this.underWay === 0 && !this.more();
     if (!last && this.#copiedBlocks < CHECKPOINT_BLOCKS) return;
     if (this.#copied.length === 0) {
       if (last) this.#finish();
@@ -171,15 +234,53 @@ export class Resync extends BlockWalk {
 
   #finish(): void {
     const { bitmap } = this.context;
-    if (bitmap.count > 0) {
+    for (const block of this.#unreadable) {
+      // A client has written it anew.
+      if (!bitmap.has(block)) this.#unreadable.delete(block);
+    }
+    if (bitmap.count > this.#unreadable.size) {
       // A flush that began before this session found the peer wanting, and set bits behind.
       this.#cursor = 0;
       this.total = this.done + bitmap.count;
       this.pump();
       return;
     }
+    if (bitmap.count > 0) {
+      this.#stick();
+      return;
+    }
     this.halt();
     this.context.changed = true;
     this.#host.resynced();
+  }
+
+  /** Everything is copied that can be read. */
+  #stick(): void {
+    if (this.#stuckAt !== null) return;
+    const { context } = this;
+    this.#stuckAt = context.now;
+    context.changed = true;
+    const blocks = this.#unreadable.size;
+    const text =
+      `all is copied but ${blocks} blocks that cannot be read here: the replica stays out ` +
+      `of the in-sync set until they are written anew`;
+    context.note("error", "resync-incomplete", text, { blocks });
+  }
+
+  /** The next dirty block that may be readable; -1: there is none. */
+  #nextBlock(): number {
+    const { bitmap } = this.context;
+    let block = bitmap.next(this.#cursor);
+    while (block >= 0 && this.#unreadable.has(block)) block = bitmap.next(block + 1);
+    return block;
+  }
+
+  /** Dirty blocks from `first` on, at most so many, that may be readable. */
+  #runLength(first: number, most: number): number {
+    const blocks = this.context.bitmap.runLength(first, most);
+    if (this.#unreadable.size === 0) return blocks;
+    let length = 1;
+    while (length < blocks && !this.#unreadable.has(first + length)) length++;
+    return length;
   }
 }

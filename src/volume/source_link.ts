@@ -99,10 +99,6 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
     return this.#downSince;
   }
 
-  get standAlone(): string | null {
-    return this.#context.parting.shown;
-  }
-
   get streaming(): boolean {
     return this.#state === LinkState.Up;
   }
@@ -130,7 +126,7 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
 
   /** For status. */
   get connection(): ConnectionState {
-    if (this.standAlone !== null) return "StandAlone";
+    if (this.#context.parting.shown !== null) return "StandAlone";
     if (this.#state !== LinkState.Up) return "Connecting";
     if (this.syncing) return "SyncSource";
     return this.#get.walks.verify.active ? "VerifySource" : "Connected";
@@ -299,6 +295,11 @@ export class SourceLink implements Replication, MemberLink, DetachLink {
     this.#context.note("info", "resync-done", "the resync is finished", this.known());
     this.#membership.recordChanged();
     this.progressAll();
+  }
+
+  /** See MemberLink. */
+  get stuck(): boolean {
+    return this.#get.walks.resync.stuck;
   }
 
   /** See VerifyHost. */

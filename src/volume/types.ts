@@ -314,6 +314,8 @@ export interface WalkProgress {
   readonly totalBytes: number;
   /** Over the last second or so. */
   readonly bytesPerSecond: number;
+  /** Of the rest, what the source cannot read, if anything. */
+  readonly unreadableBytes?: number;
 }
 
 /** What a Primary's volume asks of the cluster. */

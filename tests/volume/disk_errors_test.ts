@@ -309,3 +309,69 @@ Deno.test("a peer that does not know DETACH is not asked", () => {
   assert.equal(write.answered, null);
   assert.equal(alpha.report!.throughPeer, false);
 });
+
+/** Beta is behind by 600 blocks, three of which alpha cannot read. */
+function unreadableSource(bad: readonly number[]): Pair {
+  const pair = Pair.settled({ onIoError: "detach", extents: 4 });
+  const [alpha] = pair.world.nodes;
+  pair.world.setLink(false);
+  pair.world.request(0, Write, 1000, 600);
+  pair.settle(3000);
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"]);
+  for (const block of bad) alpha.disk.badBlocks.add(block);
+  pair.world.setLink(true);
+  pair.settle(4000);
+  return pair;
+}
+
+Deno.test("a resync copies all but what its source cannot read, and ends when that is written anew", () => {
+  // Breaks when a latent read error on the only good replica takes the whole disk from its clients.
+  const pair = unreadableSource([1003, 1004, 1400]);
+  const [alpha, beta] = pair.world.nodes;
+  assert.equal(alpha.report!.disk, "UpToDate");
+  assert.equal(alpha.report!.peers[0]!.outOfSyncBytes, 3 * 4096);
+  assert.equal(alpha.report!.peers[0]!.resync!.unreadableBytes, 3 * 4096);
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"], "beta lacks three blocks");
+  assert.equal(beta.disk.get(1599), alpha.disk.get(1599));
+  const told = alpha.notes.filter(({ rule }) => rule === "read-error");
+  assert.deepEqual(told.map(({ known }) => known["block"]), [1003, 1004, 1400]);
+  assert.ok(alpha.notes.some(({ rule }) => rule === "resync-incomplete"));
+
+  const anew = pair.world.request(0, Write, 1003, 2);
+  pair.settle(11_000);
+  assert.equal(anew.answered, 0);
+  assert.equal(alpha.report!.peers[0]!.outOfSyncBytes, 4096);
+  // The last one can be read at another attempt.
+  alpha.disk.badBlocks.clear();
+  pair.settle(15_000);
+  assert.equal(alpha.report!.peers[0]!.connection, "Connected");
+  assert.equal(pair.cluster.register.upToDate.length, 2);
+  for (let block = 1000; block < 1600; block++) {
+    assert.equal(beta.disk.get(block), alpha.disk.get(block), `block ${block}`);
+  }
+  const stalled = alpha.notes.filter(({ rule }) => rule === "resync-stalled");
+  assert.equal(stalled.length, 0, "what is stuck is not begun anew over and over");
+});
+
+Deno.test("a disk with very many unreadable blocks has failed", () => {
+  const bad = Array.from({ length: 300 }, (_, i) => 1000 + 2 * i);
+  const pair = unreadableSource(bad);
+  assert.equal(pair.world.nodes[0].report!.disk, "Diskless");
+});
+
+Deno.test("a member that lost its cache and cannot be given all back leaves the set: no FLUSH waits for ever", () => {
+  const pair = Pair.settled({ onIoError: "detach", volatileCache: true });
+  const [alpha] = pair.world.nodes;
+  const write = pair.world.request(0, Write, 7, 3);
+  pair.settle(100);
+  assert.equal(write.answered, 0);
+  pair.fail(1, true);
+  pair.restart(1, true);
+  alpha.disk.badBlocks.add(8);
+  pair.settle(20);
+  const flush = pair.world.request(0, Flush);
+  pair.settle(6000);
+  assert.equal(flush.answered, 0);
+  assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"]);
+  assert.equal(alpha.report!.peers[0]!.outOfSyncBytes, 4096);
+});

@@ -36,6 +36,8 @@ export class FakeDisk {
   /** errno for every data write, and every read, from now on. */
   writeError = 0;
   readError = 0;
+  /** Blocks that cannot be read until they are written anew. */
+  readonly badBlocks = new Set<number>();
   /** errno for every metadata write from now on. */
   metaError = 0;
   discardError = 0;
@@ -47,7 +49,14 @@ export class FakeDisk {
   get(block: number): number {
     return this.cache.get(block) ?? 0;
   }
+  /** errno of reading so many blocks. */
+  readErrno(first: number, blocks: number): number {
+    if (this.readError !== 0) return this.readError;
+    for (let i = 0; i < blocks; i++) if (this.badBlocks.has(first + i)) return 5;
+    return 0;
+  }
   write(block: number, value: number, durable: boolean): void {
+    this.badBlocks.delete(block);
     this.cache.set(block, value);
     if (durable || !this.volatileCache) this.stable.set(block, value);
   }

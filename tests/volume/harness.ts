@@ -334,10 +334,11 @@ export class World {
         this.#add(node, "disk read", () => {
           const values = node.buffers.get(buffer);
           if (!values) throw new Error(`read into buffer ${buffer}, which is not held`);
-          if (disk.readError === 0) {
+          const errno = disk.readErrno(offset / BLOCK, length / BLOCK);
+          if (errno === 0) {
             each(offset, length, (block, i) => values[bufferOffset / BLOCK + i] = disk.get(block));
           }
-          done(tag, disk.readError);
+          done(tag, errno);
         }),
       write: (tag, offset, length, buffer, bufferOffset, durable) => {
         const values = this.#held(node, buffer).slice(bufferOffset / BLOCK);
