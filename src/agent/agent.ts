@@ -260,7 +260,8 @@ export class Agent {
         this.#groups.record(group, record);
       },
       prepare: (group: string) => this.#groups.prepare(group),
-      start: (group: string, record: GroupRecord) => this.#groups.start(group, record),
+      start: (group: string, record: GroupRecord, part?: readonly string[]) =>
+        this.#groups.start(group, record, part),
       stop: (group: string, epoch: number, forced: boolean) =>
         this.#groups.stop(group, epoch, forced),
       lease: (group: string, epoch: number, until: number) => {

@@ -30,7 +30,7 @@ export interface ClusterPorts {
   /** A take of a group was proposed: what takes time and changes nothing may begin. */
   prepare(group: string): void;
   /** Starts the resources of a group in order; answered by `started` or `startFailed`. */
-  start(group: string, record: GroupRecord): void;
+  start(group: string, record: GroupRecord, part?: readonly string[]): void;
   /** Stops them in reverse; answered by `stopped`. */
   stop(group: string, epoch: number, forced: boolean): void;
   /** The lease of a group, in milliseconds of the core's clock; Infinity: sole. */
@@ -112,7 +112,7 @@ export class ClusterShell {
       case "prepare":
         return ports.prepare(effect.group);
       case "start":
-        return ports.start(effect.group, effect.record);
+        return ports.start(effect.group, effect.record, effect.part);
       case "stop":
         return ports.stop(effect.group, effect.epoch, effect.forced);
       case "lease":

@@ -73,11 +73,11 @@ export class Groups {
     }
   }
 
-  /** TAKE is known chosen: start in order. */
-  start(group: string, record: GroupRecord): void {
+  /** TAKE is known chosen: start in order; `part`: these volumes alone. */
+  start(group: string, record: GroupRecord, part?: readonly string[]): void {
     const managed = this.#expect(group);
     managed.started = record;
-    managed.runner.start(record, { probeDuplicates: managed.wrested });
+    managed.runner.start(record, { probeDuplicates: managed.wrested, part });
   }
 
   /** The group is about to be taken, perhaps from an owner that does not let go. */

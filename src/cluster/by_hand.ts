@@ -18,6 +18,7 @@ import { isAlive } from "./membership.ts";
 import { isCurrent, type PendingCommand, type Progress } from "./pending_command.ts";
 import { countVotes } from "./quorum.ts";
 import { type ClusterState, knownCluster, note } from "./state.ts";
+import type { GroupRecord, Heartbeat } from "./types.ts";
 
 /** A person states that a node is off: in a pair this is worth as much as a confirmed fence. */
 export function confirmOff(state: ClusterState, node: string): Progress {
@@ -102,7 +103,7 @@ export function promote(state: ClusterState, pending: PendingCommand, group: Gro
   group.failed = null;
   return {
     register: group.register,
-    change: takeChange(state, group, record, pending.forced),
+    change: takeChange(state, group, record, { forced: pending.forced }),
   };
 }
 
@@ -130,7 +131,9 @@ function whyUnfit(state: ClusterState, group: Group): string | null {
       group.config.candidates.join(", ")
     }`;
   }
-  if (isServing(group) && group.frozenSince === null) return `${name} runs here already`;
+  if (isServing(group) && group.frozenSince === null && group.part === null) {
+    return `${name} runs here already`;
+  }
   const own = ownReplicas(state);
   for (const volume of group.volumes) {
     const replica = own[volume.name];
@@ -150,12 +153,19 @@ function whyUnfit(state: ClusterState, group: Group): string | null {
     const serves = peer !== undefined && isAlive(peer) &&
       peer.heartbeat?.asks[name] === record.epoch && !group.volumes.some(({ name: volume }) =>
         peer.heartbeat?.replicas[volume]?.disk === "Diskless"
-      );
+      ) && holdsAll(peer.heartbeat, record);
     if (serves) {
       return `${owner.node} is heard and runs ${name}; move it with "bascule move ${name}"`;
     }
   }
   return null;
+}
+
+/** Whether the owner took the group for all of its volumes, and not to synchronize some of them. */
+function holdsAll({ replicas }: Heartbeat, record: GroupRecord): boolean {
+  return Object.entries(record.volumes).every(([volume, { upToDate }]) =>
+    upToDate.includes(replicas[volume]?.replicaId ?? "")
+  );
 }
 
 function refuse(error: string): Progress {

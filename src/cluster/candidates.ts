@@ -21,7 +21,7 @@ export function rankCandidates(
   input: OwnershipInput,
 ): Ranked[] {
   const ranked = candidateOrder(input.group, input.record).map((node) => {
-    const facts = input.nodes.find((each) => each.node === node);
+    const facts = factsOf(input, node);
     return {
       node,
       against: facts ? objection(input, facts) : "is not in the configuration",
@@ -46,8 +46,24 @@ function candidateOrder(group: GroupConfig, record: GroupRecord | null): string[
   );
 }
 
+/** What is known about a node; undefined: it is not in the configuration. */
+export function factsOf({ nodes }: OwnershipInput, node: string): NodeFacts | undefined {
+  return nodes.find((each) => each.node === node);
+}
+
 /** What keeps a node from taking the group now, as the end of a sentence about it; null: nothing. */
 export function objection(input: OwnershipInput, facts: NodeFacts): string | null {
+  const against = nodeObjection(facts);
+  if (against !== null || input.record === null) return against;
+  for (const volume of input.volumes) {
+    const unfit = replicaFitness(input, input.record, volume, facts);
+    if (unfit !== null) return unfit;
+  }
+  return null;
+}
+
+/** The same, whatever its replicas hold. */
+export function nodeObjection(facts: NodeFacts): string | null {
   if (!facts.alive) return "is not heard";
   if (facts.phase === null) return "has not said how it is";
   if (facts.phase === "stopping") return "is stopping";
@@ -57,11 +73,6 @@ export function objection(input: OwnershipInput, facts: NodeFacts): string | nul
     const times = count > 1 ? ` ${count} times` : "";
     const again = againIn === undefined ? "" : `; again in ${Math.ceil(againIn / 1000)} s`;
     return `failed the group${times} (${reason}${again})`;
-  }
-  if (input.record === null) return null;
-  for (const volume of input.volumes) {
-    const against = replicaFitness(input, input.record, volume, facts);
-    if (against !== null) return against;
   }
   return null;
 }

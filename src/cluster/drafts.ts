@@ -64,19 +64,27 @@ export interface Forced {
   readonly above: number;
 }
 
+/** What is not as in every take. */
+export interface Unusual {
+  readonly forced?: Forced;
+  /** The volumes that it is for, see `resync_first.ts`; undefined: all. */
+  readonly part?: readonly string[] | undefined;
+}
+
 /**
  * TAKE. From `released` it keeps generation and in-sync set. From anybody else, an earlier run of this
  * node included, and at the first record, the set becomes this node's replica alone, under a
- * new generation: the others may hold writes that were never acknowledged.
+ * new generation: the others may hold writes that were never acknowledged. The set of a volume that it
+ * is not for keeps its generation, as when an owner's own disk fails, and names nobody here.
  */
 export function takeChange(
   state: ClusterState,
   group: Group,
   base: GroupRecord | null,
-  forced: Forced | null = null,
+  { forced, part }: Unusual = {},
 ): Change {
   const takes: Takes | undefined = base?.owner ? { ...base.owner, epoch: base.epoch } : undefined;
-  const keeps = base !== null && base.owner === null && forced === null;
+  const keeps = base !== null && base.owner === null && forced === undefined;
   const lineage = forced?.lineage ?? base?.lineage;
   const baseVersion = base?.version ?? emptyVersion(state);
   // Where the records were lost, or an era begins without any, replicas have seen epochs.
@@ -86,16 +94,19 @@ export function takeChange(
     const mints: { volume: string; generation: string }[] = [];
     for (const { name } of group.volumes) {
       const kept = base?.volumes[name];
+      const own = state.replicas.get(name)?.replicaId;
+      if (part !== undefined && !part.includes(name) && kept !== undefined) {
+        const { generation, upToDate } = kept;
+        volumes[name] = { generation, upToDate: upToDate.filter((id) => id !== own) };
+        continue;
+      }
       if (keeps && kept !== undefined) {
         volumes[name] = kept;
         continue;
       }
-      const replicaId = state.replicas.get(name)?.replicaId;
-      if (!replicaId) {
-        throw new Error(`a take of ${group.config.name} without a replica of ${name}`);
-      }
+      if (!own) throw new Error(`a take of ${group.config.name} without a replica of ${name}`);
       const generation = mintGeneration(state, group, base, name);
-      volumes[name] = { generation, upToDate: [replicaId] };
+      volumes[name] = { generation, upToDate: [own] };
       mints.push({ volume: name, generation });
     }
     const value: GroupRecord = {

@@ -94,6 +94,7 @@ export function gatherFacts(state: ClusterState, group: Group): OwnershipInput {
     quorumFor: quorumFor(state),
     maintenance: cluster?.maintenance ?? false,
     serving: isServing(group),
+    part: group.part,
     sole: isSole(state, group),
     freeFor: freeSince === null ? null : now - freeSince,
     waitedFor: group.waiting === null ? 0 : now - group.waiting.since,

@@ -148,7 +148,7 @@ function nextChange(state: ClusterState, group: Group, decision: Decision): Chan
   }
   const retake = group.underMark && (phase === "running" || phase === "starting");
   if ((phase !== "idle" && !retake) || decision.action !== "take" || state.shutdown) return null;
-  const change = takeChange(state, group, record);
+  const change = takeChange(state, group, record, { part: decision.part });
   // The own voter would refuse: asking the others now would only be noise.
   if (change.takes && refusalEnds(state, group.config.name, change.takes) > 0) return null;
   return change;
@@ -187,12 +187,21 @@ function beginLife(state: ClusterState, group: Group, record: GroupRecord): void
   group.epoch = record.epoch;
   group.since = state.now;
   group.underMark = false;
+  group.part = partOf(state, group, record);
   group.forced = false;
   group.outdated = false;
   group.requests.length = 0;
   group.phase = "taken";
   state.urgent = true;
   if (state.shutdown) group.phase = "releasing";
+}
+
+/** A take for all volumes names own replicas of all: what its record leaves out is not this life's. */
+function partOf(state: ClusterState, group: Group, record: GroupRecord): readonly string[] | null {
+  const part = group.volumes.map(({ name }) => name).filter((name) =>
+    record.volumes[name]?.upToDate.includes(state.replicas.get(name)?.replicaId ?? "")
+  );
+  return part.length === group.volumes.length ? null : part;
 }
 
 /** The take under a standing mark is chosen: the group goes on, in the new epoch. */
@@ -206,11 +215,14 @@ function adopt(state: ClusterState, group: Group, record: GroupRecord): void {
 function beginStart(state: ClusterState, group: Group): void {
   const record = knownGroup(state, group)!;
   group.phase = "starting";
-  const text = `${group.config.name} starts here in epoch ${group.epoch}`;
+  const { part } = group;
+  const what = part === null ? "starts here" : `is here for a resync of ${part.join(", ")} only,`;
+  const text = `${group.config.name} ${what} in epoch ${group.epoch}`;
   note(state, "info", "start", text, { epoch: group.epoch, version: record.version }, {
     group: group.config.name,
   });
-  emit(state, { type: "start", group: group.config.name, record });
+  const start = { type: "start", group: group.config.name, record } as const;
+  emit(state, part === null ? start : { ...start, part });
 }
 
 /**
@@ -233,6 +245,7 @@ function startUnderMark(state: ClusterState, group: Group): boolean {
   group.epoch = epoch;
   group.since = now;
   group.underMark = true;
+  group.part = null;
   group.forced = false;
   group.phase = "starting";
   const reports = Object.fromEntries(
@@ -301,6 +314,7 @@ export function endByForce(state: ClusterState, group: Group): void {
 function endLife(state: ClusterState, group: Group, rule: string, text: string): void {
   group.phase = "idle";
   group.underMark = false;
+  group.part = null;
   group.forced = false;
   group.heldFailure = null;
   group.requests.length = 0;
@@ -345,6 +359,7 @@ export function runnerAnswered(
     case "started":
       if (group.phase !== "starting") return;
       group.phase = "running";
+      if (group.part !== null) return;
       note(state, "info", "running", `${name} runs here`, { epoch: group.epoch }, { group: name });
       return;
     case "startFailed":

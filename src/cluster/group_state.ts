@@ -43,6 +43,11 @@ export interface Group {
   epoch: number;
   /** Serving an epoch of an earlier run under the `sole` mark, because no quorum answers. */
   underMark: boolean;
+  /**
+   * The volumes that the present life is for; null: all. An owner of a part starts nothing else: it
+   * synchronizes them to a node that has the rest, see `resync_first.ts`.
+   */
+  part: readonly string[] | null;
   /** The present stop was ordered by a newer epoch. */
   forced: boolean;
   /** Promises for the release were asked for during the present stop. */
@@ -108,6 +113,7 @@ export function createGroup(
     phase: "idle",
     epoch: 0,
     underMark: false,
+    part: null,
     forced: false,
     gathered: false,
     afterStop: "releasing",

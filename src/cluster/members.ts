@@ -118,7 +118,10 @@ export function seeMembers(state: ClusterState, heartbeat: Heartbeat): void {
 function watchMembers(state: ClusterState, group: Group, record: GroupRecord): void {
   for (const { name } of group.volumes) {
     const own = state.replicas.get(name)?.replicaId;
-    for (const replicaId of record.volumes[name]?.upToDate ?? []) {
+    const upToDate = record.volumes[name]?.upToDate ?? [];
+    // The last one cannot leave, and where it is another node's, its return is waited for.
+    if (upToDate.length < 2) continue;
+    for (const replicaId of upToDate) {
       if (replicaId === own) continue;
       const holder = holderOf(state, name, replicaId);
       const seen = Math.max(group.since, group.memberSeen.get(memberKey(name, replicaId)) ?? 0);

@@ -8,6 +8,7 @@ import type { GroupConfig, VolumeConfig } from "../config/types.ts";
 import { sameRun } from "./ballot.ts";
 import { byReach, rankCandidates, type Ranked } from "./candidates.ts";
 import { firstTake } from "./first_take.ts";
+import { resyncsFirst } from "./resync_first.ts";
 import type { AgentPhase, GroupFailure, GroupRecord, NodeRun, ReplicaHealth } from "./types.ts";
 
 /** What is known about one configured node, this one included. */
@@ -49,6 +50,8 @@ export interface OwnershipInput {
   readonly maintenance: boolean;
   /** The recorded owner is this run and it has not begun to stop. */
   readonly serving: boolean;
+  /** The volumes that it took the group for; null: all. See `resync_first.ts`. */
+  readonly part: readonly string[] | null;
   /** Only replicas here are up to date, durably so: nobody else can take the group. */
   readonly sole: boolean;
   /** Milliseconds for which the group has had no owner that may still hold a lease; null: it has. */
@@ -78,6 +81,8 @@ export interface Decision {
   readonly action: "none" | "take" | "release" | "wait";
   /** Who is expected to own it next. */
   readonly to?: string;
+  /** Of a take: it is for these volumes alone, which are to be synchronized first. */
+  readonly part?: readonly string[];
   readonly why: Reason;
 }
 
@@ -123,6 +128,7 @@ function decideAsOwner(input: OwnershipInput): Decision {
       : `${self.node} is in standby: the group goes to ${best}`;
     return release("standby", text, best);
   }
+  if (input.part !== null) return resynced(self.node, input.part, best);
   const wanted = record?.wanted;
   if (wanted !== undefined && wanted !== self.node && best === wanted) {
     return release("moved", `An operator moved the group to ${wanted}`, wanted);
@@ -135,6 +141,24 @@ function decideAsOwner(input: OwnershipInput): Decision {
     if (back !== null) return back;
   }
   return none("serving", `${self.node} owns and serves the group`, { epoch: record?.epoch ?? 0 });
+}
+
+/** The owner of a part waits until another node has all the newest data. */
+function resynced(self: string, part: readonly string[], best: string | undefined): Decision {
+  if (best !== undefined) {
+    return release(
+      "resynced",
+      `${best} has the newest data of all volumes now: it runs the group`,
+      best,
+    );
+  }
+  const names = part.join(", ");
+  return none(
+    "resync-first",
+    `${self} has the newest data of ${names}, but not of the group's other volumes: another node ` +
+      `that has those runs the group when ${names} ${part.length > 1 ? "are" : "is"} in sync there`,
+    { volumes: names },
+  );
 }
 
 /** Whether the group goes to a node that has reached more ping targets for long enough. */
@@ -211,20 +235,25 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
   }
   const ranked = byReach(input, againFirst(rankCandidates(input), record));
   // An owner that lives but lost its lease cannot serve: somebody else has to.
-  const able = ranked.filter(({ node, against }) =>
-    against === null && !(record.owner?.node === node && node !== self.node && lives(input, record))
+  const others = ranked.filter(({ node }) =>
+    !(record.owner?.node === node && node !== self.node && lives(input, record))
   );
+  const able = others.filter(({ against }) => against === null).map(({ node }) => node);
+  // What is found only where nobody is able.
+  const parts = able.length > 0 ? [] : resyncsFirst(input, record, ranked.map(({ node }) => node))
+    .filter(({ source }) => others.some(({ node }) => node === source));
+  const takers = able.length > 0 ? able : parts.map(({ source }) => source);
   const known: Record<string, string | number | boolean> = {
     owner: record.owner?.node ?? "released",
     epoch: record.epoch,
     freeForMs: freeFor ?? 0,
   };
   for (const { node, against } of ranked) if (against !== null) known[node] = against;
-  const first = able[0]?.node;
+  const first = takers[0];
   if (first === undefined) {
     return wait("no-candidate", noCandidate(input, ranked), known);
   }
-  const rank = able.findIndex(({ node }) => node === self.node);
+  const rank = takers.indexOf(self.node);
   if (rank < 0) {
     return { ...wait("other-takes", `${first} shall take the group`, known), to: first };
   }
@@ -239,6 +268,15 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
     : record.owner.node === self.node
     ? "its last owner was an earlier run of this node"
     : `${record.owner.node} has no lease any more`;
+  const part = parts[rank];
+  if (part !== undefined) {
+    const names = part.volumes.join(", ");
+    const text =
+      `No node has the newest data of all volumes. ${self.node} takes the group to bring ` +
+      `${names} to ${part.target}, which has the rest and then runs it: ${from}`;
+    const why = { rule: "resync-first", text, known: { ...known, for: part.target } };
+    return { action: "take", to: self.node, part: part.volumes, why };
+  }
   const why: Reason = { rule: "take", text: `${self.node} takes the group: ${from}`, known };
   return { action: "take", to: self.node, why };
 }

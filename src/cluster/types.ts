@@ -343,8 +343,13 @@ export type ClusterEffect =
   | { readonly type: "record"; readonly group: string; readonly record: GroupRecord }
   /** A take was proposed and may end in a start: what changes nothing may begin ahead of it. */
   | { readonly type: "prepare"; readonly group: string }
-  /** TAKE is known chosen: start the group's resources in order. */
-  | { readonly type: "start"; readonly group: string; readonly record: GroupRecord }
+  /** TAKE is known chosen: start the group's resources in order; `part`: these volumes alone. */
+  | {
+    readonly type: "start";
+    readonly group: string;
+    readonly record: GroupRecord;
+    readonly part?: readonly string[];
+  }
   /** Stop in reverse order. `forced`: deposed by a newer epoch, no time to ask; else drain and flush. */
   | {
     readonly type: "stop";

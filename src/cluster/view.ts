@@ -286,7 +286,8 @@ function groupStateOf(state: ClusterState, group: Group, record: GroupRecord | n
       return "taking";
     case "starting":
     case "running":
-      return group.frozenSince !== null ? "frozen" : group.phase;
+      if (group.frozenSince !== null) return "frozen";
+      return group.part === null ? group.phase : "starting";
     case "stopping":
     case "releasing":
       return "stopping";

@@ -5,7 +5,12 @@ import type { GroupConfig } from "../config/types.ts";
 import type { ResourceContext, ResourceKind } from "./kind.ts";
 import { createResource } from "./resource.ts";
 import { Runner } from "./runner.ts";
-import type { ResourceStatus, RunnerEffect, RunnerEvent } from "./runner_types.ts";
+import {
+  type ResourceStatus,
+  type RunnerEffect,
+  type RunnerEvent,
+  startOf,
+} from "./runner_types.ts";
 
 /** What the agent is told. The epoch is that of the start or stop that is answered. */
 export interface GroupCallbacks {
@@ -23,6 +28,14 @@ export interface GroupCallbacks {
 
 /** What a group is given; the rest of a resource's context is the runner's own. */
 export type GroupContext = Omit<ResourceContext, "group" | "probeDuplicates" | "died">;
+
+/** How a group is started. */
+export interface StartOptions {
+  /** Nobody knows whether the old owner still has the addresses. */
+  readonly probeDuplicates?: boolean;
+  /** Names of the volumes that are started alone; undefined: everything is. */
+  readonly part?: readonly string[] | undefined;
+}
 
 interface Running {
   readonly resource: number;
@@ -68,12 +81,12 @@ export class GroupRunner {
 
   /**
    * Starts the resources in order; answered by `started` or `startFailed`, the latter to be followed
-   * by a stop. `probeDuplicates`: nobody knows whether the old owner still has the addresses.
+   * by a stop.
    */
-  start(record: GroupRecord, options: { readonly probeDuplicates?: boolean } = {}): void {
+  start(record: GroupRecord, options: StartOptions = {}): void {
     this.#startEpoch = record.epoch;
     this.#probeDuplicates = options.probeDuplicates ?? false;
-    this.#feed({ type: "start" });
+    this.#feed(startOf(this.#config, options.part));
   }
 
   /** A takeover from a node that did not let go is under way. Changes nothing. */

@@ -20,6 +20,8 @@ import {
   type RunnerResource,
 } from "./runner_types.ts";
 
+type Start = Extract<RunnerEvent, { type: "start" }>;
+
 interface Operation {
   readonly id: number;
   readonly action: Action;
@@ -59,7 +61,9 @@ export class Runner {
   /** Nothing is started or restarted; monitors go on. */
   #held = false;
   /** A start that came while stopping. */
-  #again = false;
+  #again: Start | null = null;
+  /** What the start is for; null: all. */
+  #only: readonly number[] | null = null;
   /** From this resource on, all have to stop before any starts. */
   #rewind = Infinity;
   #retryAt = 0;
@@ -118,7 +122,7 @@ export class Runner {
   #take(now: number, event: RunnerEvent): void {
     switch (event.type) {
       case "start":
-        return this.#takeStart();
+        return this.#takeStart(event);
       case "stop":
         return this.#takeStop(now, event.forced);
       case "suspend":
@@ -136,9 +140,9 @@ export class Runner {
     }
   }
 
-  #takeStart(): void {
+  #takeStart(start: Start): void {
     if (this.#stopping) {
-      this.#again = true;
+      this.#again = start;
       return;
     }
     if (this.#goal === "up" && !this.#halted) {
@@ -146,6 +150,7 @@ export class Runner {
       return;
     }
     this.#goal = "up";
+    this.#only = start.only ?? null;
     this.#started = false;
     this.#halted = false;
     this.#suspended = false;
@@ -159,7 +164,7 @@ export class Runner {
   }
 
   #takeStop(now: number, forced: boolean): void {
-    this.#again = false;
+    this.#again = null;
     if (!this.#stopping) {
       this.#stopping = true;
       this.#clean = true;
@@ -404,10 +409,15 @@ export class Runner {
     if (!this.#held) {
       this.#rewind = Infinity;
       this.#retryAt = 0;
-      const next = this.#slots.findIndex((slot) => slot.state === "stopped");
+      const next = this.#slots.findIndex((slot, index) =>
+        slot.state === "stopped" && this.#isWanted(index)
+      );
       if (next >= 0) return this.#run(now, next, "start");
     }
-    if (!this.#started && this.#slots.every((slot) => slot.state === "running")) {
+    const isUp = this.#slots.every((slot, index) =>
+      slot.state === "running" || !this.#isWanted(index)
+    );
+    if (!this.#started && isUp) {
       this.#started = true;
       this.#effects.push({ type: "started" });
     }
@@ -427,11 +437,15 @@ export class Runner {
     this.#suspended = false;
     this.#effects.push({ type: "stopped", clean: this.#clean });
     for (const slot of this.#slots) slot.pending = null;
-    if (this.#again) {
-      this.#again = false;
-      this.#takeStart();
-      this.#advance(now);
-    }
+    const again = this.#again;
+    if (again === null) return;
+    this.#again = null;
+    this.#takeStart(again);
+    this.#advance(now);
+  }
+
+  #isWanted(resource: number): boolean {
+    return this.#only?.includes(resource) ?? true;
   }
 
   #mayMonitor(slot: Slot): boolean {

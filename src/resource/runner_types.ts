@@ -1,6 +1,6 @@
 /** The events and effects of the runner of a group, and the words for the states of a resource. */
 
-import type { ResourceBase, ResourceConfig } from "../config/types.ts";
+import type { GroupConfig, ResourceBase, ResourceConfig } from "../config/types.ts";
 
 /** An operation that was told to end gets this long, in milliseconds, before nobody waits any more. */
 export const ABORT_GRACE = 5_000;
@@ -36,7 +36,8 @@ export interface ResourceStatus {
 
 /** What can happen. */
 export type RunnerEvent =
-  | { readonly type: "start" }
+  /** `only`: indices of the resources that are to be started; absent: all. */
+  | { readonly type: "start"; readonly only?: readonly number[] }
   | { readonly type: "stop"; readonly forced: boolean }
   | { readonly type: "suspend" }
   | { readonly type: "resume" }
@@ -55,6 +56,15 @@ export type RunnerEvent =
   /** A running resource ended by itself, or could not be resumed. */
   | { readonly type: "died"; readonly resource: number; readonly reason: string }
   | { readonly type: "tick" };
+
+/** The start of a group; `part`: of these volumes alone. */
+export function startOf(config: GroupConfig, part?: readonly string[]): RunnerEvent {
+  if (part === undefined) return { type: "start" };
+  const only = config.resources.flatMap((resource, index) =>
+    resource.kind === "volume" && part.includes(resource.volume) ? [index] : []
+  );
+  return { type: "start", only };
+}
 
 /** What is to be done at one resource. */
 export type Action = "start" | "stop" | "forcedStop" | "monitor";

@@ -178,7 +178,7 @@ export class Agent {
       case "prepare":
         return;
       case "start":
-        return this.#group(effect.group).start(effect.record);
+        return this.#group(effect.group).start(effect.record, effect.part);
       case "stop":
         return this.#group(effect.group).stop(effect.epoch, effect.forced);
       case "lease":

@@ -6,11 +6,12 @@
 import type { GroupRecord } from "../cluster/types.ts";
 import type { GroupConfig } from "../config/types.ts";
 import { Runner } from "../resource/runner.ts";
-import type {
-  Action,
-  ResourceStatus,
-  RunnerEffect,
-  RunnerEvent,
+import {
+  type Action,
+  type ResourceStatus,
+  type RunnerEffect,
+  type RunnerEvent,
+  startOf,
 } from "../resource/runner_types.ts";
 import type { Agent } from "./agent.ts";
 import { Service } from "./service.ts";
@@ -89,7 +90,7 @@ export class GroupShell {
   /** Without addresses there is nothing that the lease alone takes away. */
   get #mayServe(): boolean {
     const state = this.#agent.state.groups.get(this.#config.name);
-    return state?.phase === "running" && state.frozenSince === null;
+    return state?.phase === "running" && state.frozenSince === null && state.part === null;
   }
 
   /** State of the resources, in order. */
@@ -105,11 +106,11 @@ export class GroupShell {
   /** A newer record is known chosen; it means nothing to the resources themselves. */
   record(_record: GroupRecord): void {}
 
-  /** Starts the resources in order. */
-  start(record: GroupRecord): void {
+  /** Starts the resources in order; `part`: these volumes alone. */
+  start(record: GroupRecord, part?: readonly string[]): void {
     this.#started = record;
     this.#startEpoch = record.epoch;
-    this.#feed({ type: "start" });
+    this.#feed(startOf(this.#config, part));
   }
 
   /** Stops them in reverse. */

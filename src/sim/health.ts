@@ -13,7 +13,8 @@ import type { World } from "./world.ts";
 export function ownerOf(world: World, group: string): Machine | null {
   for (const machine of world.machines) {
     const state = machine.agent?.state.groups.get(group);
-    if (state?.phase === "running" && state.frozenSince === null && machine.runs(group)) {
+    const serves = state?.phase === "running" && state.frozenSince === null && state.part === null;
+    if (serves && machine.runs(group)) {
       return machine;
     }
   }

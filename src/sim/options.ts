@@ -155,11 +155,8 @@ export function drawOptions(seed: number, duration: number): Options {
   // Whose state is lost with its disk takes the wall clock's word for how often it was started.
   if (weights.voterLoss > 0) weights.wallJump = 0;
   weights.blackout *= 0.3;
-  // A power loss or a disk may leave each node with the newest data of another volume: nobody can
-  // run both.
-  const together = chance.is(0.5) && power !== "many";
+  const together = chance.is(0.5);
   const volumes = chance.is(0.15) ? 2 : 1;
-  if (together && volumes > 1) Object.assign(weights, { diskError: 0, diskFull: 0, diskLoss: 0 });
   const large = chance.is(0.03);
   return ofMode(seed, {
     mode: "majority",
@@ -218,9 +215,8 @@ function ofMode(seed: number, options: Options): Options {
     witnesses: 0,
   };
   if (mode === "survivor") return pair;
-  // To be switched off is to lose power, at any time. Volumes of one group may then need a person: each
-  // node may lack the last writes of another one.
-  return { ...pair, power: "many", volatileCache: true, together: promotes > 0 };
+  // To be switched off is to lose power, at any time.
+  return { ...pair, power: "many", volatileCache: true };
 }
 
 /** The options in one line, for a failure. */

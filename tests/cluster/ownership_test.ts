@@ -60,6 +60,7 @@ function input(change: Partial<OwnershipInput> = {}, shape: Shape = {}): Ownersh
     sole: false,
     maintenance: false,
     serving: false,
+    part: null,
     freeFor: 0,
     waitedFor: 0,
     booting: false,

@@ -23,6 +23,19 @@ Deno.test("start in order, stop in reverse", () => {
   );
 });
 
+Deno.test("a part of a group: only what is named starts, and the stop asks for nothing else", () => {
+  const s = new Script(VOLUME, WEB, IP);
+  table(
+    [() => s.event({ type: "start", only: [0] }), "volume:start"],
+    [() => s.ends("volume:start"), "started"],
+    [() => s.states(), "running stopped stopped"],
+    [() => s.event(STOP), "volume:stop"],
+    [() => s.event(START), ""],
+    [() => s.ends("volume:stop"), "stopped volume:start"],
+    [() => s.ends("volume:start"), "web:start"],
+  );
+});
+
 Deno.test("a group without resources starts and stops at once; every stop is answered", () => {
   const s = new Script();
   table(

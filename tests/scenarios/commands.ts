@@ -127,14 +127,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     const plane = stage.machine(node).agent?.volumes.get(VOLUME)?.plane;
     plane?.turn(() => plane.order({ type: "operate", id: 1, what: operation }));
   },
-  /** `write BLOCK [fua] [at=NODE]` */
+  /** `write BLOCK [fua] [at=NODE] [volume=logs]` */
   write: (stage, words) => request(stage, RequestKind.Write, words),
   read: (stage, words) => request(stage, RequestKind.Read, words),
   flush: (stage, words) => request(stage, RequestKind.Flush, words),
-  /** `disk NODE fails|works|replaced`, `disk NODE slow 300ms` */
-  disk(stage, [node = "", what, latency = ""]) {
+  /** `disk NODE fails|works|replaced [volume=logs]`, `disk NODE slow 300ms` */
+  disk(stage, words) {
+    const { names: [node = "", what, latency = ""], options } = optionsOf(words);
+    const volume = options.get("volume") ?? VOLUME;
     const machine = stage.machine(node);
-    const disk = machine.disks.get(VOLUME)!;
+    const disk = machine.disks.get(volume)!;
     switch (what) {
       case "fails":
         disk.failing = 5;
@@ -148,9 +150,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
         return;
       case "replaced":
         machine.disks.set(
-          VOLUME,
+          volume,
           createReplica(
-            stage.config.volumes.find(({ name }) => name === VOLUME)!,
+            stage.config.volumes.find(({ name }) => name === volume)!,
             node,
             ++machine.diskCount,
             true,
@@ -244,12 +246,13 @@ function ask(
 
 function request(stage: Stage, kind: RequestKind, words: readonly string[]): void {
   const { names, options } = optionsOf(words);
-  const history = stage.history(VOLUME);
+  const volume = options.get("volume") ?? VOLUME;
+  const history = stage.history(volume);
   const block = Number(names[0] ?? 0);
   const at = options.get("at");
   const plane = at === undefined
-    ? stage.serving()
-    : stage.machine(at).agent?.volumes.get(VOLUME)?.plane;
+    ? stage.serving(volume)
+    : stage.machine(at).agent?.volumes.get(volume)?.plane;
   if (!plane) return stage.line("clients", "", "no volume is served");
   const what = kind === RequestKind.Write ? "write" : kind === RequestKind.Read ? "read" : "flush";
   const value = what === "write" ? history.nextValue() : 0;
@@ -286,7 +289,7 @@ function status(stage: Stage, machine: Machine): void {
     stage.config,
     agent.state,
     machine.now,
-    { report: () => agent.volumes.get(VOLUME)?.plane?.state ?? null, failure: () => null },
+    { report: (volume) => agent.volumes.get(volume)?.plane?.state ?? null, failure: () => null },
     { resources: (group) => agent.groups.get(group)?.resources() ?? null },
     { bound: () => true },
   );

@@ -42,7 +42,8 @@ export function optionsOf(words: readonly string[]): {
 }
 
 /**
- * `quorum=fencing` gives every node a fence device. Two nodes with a volume `data` in group `web`, unless `volume=none`; `groups=mail,db` are more groups,
+ * `quorum=fencing` gives every node a fence device. Two nodes with a volume `data` in group `web`, unless `volume=none`;
+ * `volumes=data,logs` has both there. `groups=mail,db` are more groups,
  * of a process and an address, that every data node may run.
  */
 export function configure(words: readonly string[], more: readonly string[]): Config {
@@ -72,20 +73,22 @@ export function configure(words: readonly string[], more: readonly string[]): Co
   const service = (group: string, index: number) =>
     `{ kind = "process", name = "${group}", command = ["/usr/bin/${group}"] }, ` +
     `"ip:130.66.201.${index + 3}/24"`;
-  const withVolume = options.get("volume") !== "none";
-  if (withVolume) {
-    tables.set("volumes.data", "size", '"1MiB"');
+  const volumes = options.get("volume") === "none"
+    ? []
+    : options.get("volumes")?.split(",") ?? ["data"];
+  volumes.forEach((volume, place) => {
+    tables.set(`volumes.${volume}`, "size", '"1MiB"');
     data.slice(0, 2).forEach((name, index) =>
       tables.set(
-        "volumes.data.replicas",
+        `volumes.${volume}.replicas`,
         name,
-        `{ disk = "/dev/sda1", address = "10.0.9.${index + 1}:6941" }`,
+        `{ disk = "/dev/sda${place + 1}", address = "10.0.9.${index + 1}:${6941 + place}" }`,
       )
     );
-  }
+  });
   const groups = ["web", ...options.get("groups")?.split(",") ?? []];
   groups.forEach((group, index) => {
-    const volume = withVolume && index === 0 ? '"volume:data", ' : "";
+    const volume = index === 0 ? volumes.map((each) => `"volume:${each}", `).join("") : "";
     tables.set(`groups.${group}`, "prefer", `["${first}"]`);
     tables.set(`groups.${group}`, "resources", `[${volume}${service(group, index)}]`);
   });

@@ -219,8 +219,8 @@ export class Stage extends World {
   }
 
   /** The volume that clients are served by: where the address is, or where it was; null: none is. */
-  serving(): DataPlane | null {
-    const planes = this.machines.flatMap(({ agent }) => agent?.volumes.get(VOLUME)?.plane ?? [])
+  serving(volume: string): DataPlane | null {
+    const planes = this.machines.flatMap(({ agent }) => agent?.volumes.get(volume)?.plane ?? [])
       .filter(({ serving }) => serving);
     return planes.find(({ machine }) => machine.holdsAddress("web")) ?? planes[0] ?? null;
   }

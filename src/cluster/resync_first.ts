@@ -1,0 +1,66 @@
+/**
+ * The way on where no node holds the newest data of every volume of a group: each of two holds those of
+ * some, after failures of disks or losses of power that hit different volumes. One of them takes the
+ * group for its part alone and starts nothing but these volumes; their replicas on the other are
+ * synchronized; then that one holds everything, is released to, and runs the group.
+ *
+ * The set of a volume that is left to the other keeps its generation and loses the taker's own replica:
+ * nothing writes to that volume before the other takes it, as a member and from `released`.
+ */
+
+import { factsOf, nodeObjection } from "./candidates.ts";
+import { replicaFitness } from "./fitness.ts";
+import type { NodeFacts, OwnershipInput } from "./ownership.ts";
+import type { GroupRecord } from "./types.ts";
+
+/** Who may take a part of a group, and whom that makes able to run all of it. */
+export interface ResyncFirst {
+  readonly source: string;
+  /** Names of the volumes whose newest data the source holds. */
+  readonly volumes: readonly string[];
+  /** It holds the newest data of all the others. */
+  readonly target: string;
+}
+
+/** All ways, the sources in the given order. */
+export function resyncsFirst(
+  input: OwnershipInput,
+  record: GroupRecord,
+  order: readonly string[],
+): ResyncFirst[] {
+  const ready = order.flatMap((node) => {
+    const facts = factsOf(input, node);
+    return facts === undefined || nodeObjection(facts) !== null ? [] : [facts];
+  });
+  return ready.flatMap((source) => {
+    const volumes = fitFor(input, record, source);
+    if (volumes.length === 0 || volumes.length === input.volumes.length) return [];
+    const target = ready.find((each) => each !== source && completes(input, record, each, volumes));
+    return target === undefined ? [] : [{ source: source.node, volumes, target: target.node }];
+  });
+}
+
+/** Volumes of which the node's replica may become Primary. */
+function fitFor(
+  input: OwnershipInput,
+  record: GroupRecord,
+  facts: NodeFacts,
+): string[] {
+  return input.volumes.filter((volume) => replicaFitness(input, record, volume, facts) === null)
+    .map(({ name }) => name);
+}
+
+/** Whether the node can receive these volumes and then holds the newest data of all. */
+function completes(
+  input: OwnershipInput,
+  record: GroupRecord,
+  facts: NodeFacts,
+  volumes: readonly string[],
+): boolean {
+  const fit = fitFor(input, record, facts);
+  return input.volumes.every(({ name }) => {
+    if (!volumes.includes(name)) return fit.includes(name);
+    const replica = facts.replicas[name];
+    return replica !== undefined && replica.replicaId !== "" && replica.disk !== "Diskless";
+  });
+}

@@ -1,0 +1,141 @@
+/** A group of two volumes of which no node holds all the newest data: who takes what, and for whom. */
+import assert from "node:assert/strict";
+import { decide, type NodeFacts, type OwnershipInput } from "../../src/cluster/ownership.ts";
+import type { GroupRecord, ReplicaHealth } from "../../src/cluster/types.ts";
+import { makeConfig } from "./configs.ts";
+
+const CONFIG = makeConfig();
+const [DATA] = CONFIG.volumes;
+const LOGS = { ...DATA!, name: "logs" };
+
+function health(replicaId: string, change: Partial<ReplicaHealth> = {}): ReplicaHealth {
+  return {
+    replicaId,
+    disk: "UpToDate",
+    generation: "0123456789abcdef",
+    epoch: 3,
+    unclean: false,
+    blank: "no",
+    ...change,
+  };
+}
+
+function facts(node: string, change: Partial<NodeFacts> = {}): NodeFacts {
+  return {
+    node,
+    incarnation: 2,
+    alive: true,
+    phase: "running",
+    aliveFor: 60_000,
+    standby: false,
+    calmFor: 60_000,
+    failed: null,
+    reaches: 0,
+    betterFor: 0,
+    sameConfig: true,
+    replicas: node === "w" ? {} : { data: health(`${node}-data`), logs: health(`${node}-logs`) },
+    ...change,
+  };
+}
+
+/** `a` alone is up to date of data, `b` alone of logs. */
+function record(change: Partial<GroupRecord> = {}): GroupRecord {
+  const generation = "0123456789abcdef";
+  return {
+    version: 9,
+    epoch: 3,
+    owner: { node: "a", incarnation: 1 },
+    volumes: {
+      data: { generation, upToDate: ["a-data"] },
+      logs: { generation, upToDate: ["b-logs"] },
+    },
+    ...change,
+  };
+}
+
+/** As `a` sees it: its own earlier run owned the group. */
+function input(change: Partial<OwnershipInput> = {}): OwnershipInput {
+  return {
+    group: CONFIG.groups[0]!,
+    volumes: [DATA!, LOGS],
+    self: { node: "a", incarnation: 2 },
+    nodes: [facts("a"), facts("b"), facts("w")],
+    record: record(),
+    quorum: true,
+    quorumFor: 60_000,
+    sole: false,
+    maintenance: false,
+    serving: false,
+    part: null,
+    freeFor: 0,
+    waitedFor: 0,
+    booting: false,
+    initdeadPassed: true,
+    delayPerRank: 400,
+    settleTime: 1000,
+    pingSettle: 5000,
+    ...change,
+  };
+}
+
+function says(change: Partial<OwnershipInput>): string {
+  const { action, to, part, why } = decide(input(change));
+  assert.ok(why.text.length > 10);
+  return [action, why.rule, to ?? "-", ...part ?? []].join(" ");
+}
+
+Deno.test("the last owner takes its part first, and says for whom; the other lets it, for a while", () => {
+  assert.equal(says({}), "take resync-first a data");
+  const { why } = decide(input());
+  assert.match(why.text, /a takes the group to bring data to b, which has the rest/);
+  const b = { self: { node: "b", incarnation: 2 } };
+  assert.equal(says(b), "wait after-you a");
+  assert.equal(says({ ...b, waitedFor: 400 }), "take resync-first b logs");
+});
+
+Deno.test("whoever holds everything takes as ever", () => {
+  const both = record({
+    volumes: {
+      ...record().volumes,
+      logs: { generation: "0123456789abcdef", upToDate: ["a-logs"] },
+    },
+  });
+  assert.equal(says({ record: both }), "take take a");
+});
+
+Deno.test("nobody takes a part that leads nowhere", () => {
+  const b = (change: Partial<NodeFacts>) => ({ nodes: [facts("a"), facts("b", change)] });
+  const logs = health("b-logs");
+  assert.equal(says(b({ alive: false })), "wait no-candidate -", "the other half is away");
+  assert.equal(says(b({ standby: true })), "wait no-candidate -");
+  assert.equal(
+    says(b({ replicas: { data: health("b-data"), logs: health("another") } })),
+    "wait no-candidate -",
+    "a blank disk is in its place",
+  );
+  // It could not receive data; but a may receive logs.
+  const noDisk = { data: health("b-data", { disk: "Diskless" }), logs };
+  assert.equal(says(b({ replicas: noDisk })), "wait other-takes b");
+  const noLogs = facts("a", {
+    replicas: { data: health("a-data"), logs: health("a-logs", { disk: "Diskless" }) },
+  });
+  assert.equal(
+    says({ nodes: [noLogs, facts("b", { replicas: noDisk })] }),
+    "wait no-candidate -",
+  );
+});
+
+Deno.test("the owner of a part keeps it until another node holds everything, then lets it have it", () => {
+  const owner = {
+    serving: true,
+    part: ["data"],
+    record: record({ owner: { node: "a", incarnation: 2 } }),
+  };
+  assert.equal(says(owner), "none resync-first -");
+  const { volumes } = owner.record;
+  const grown = {
+    ...owner.record,
+    volumes: { ...volumes, data: { ...volumes["data"]!, upToDate: ["a-data", "b-data"] } },
+  };
+  assert.equal(says({ ...owner, record: grown }), "release resynced b");
+});
