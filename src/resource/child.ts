@@ -91,14 +91,16 @@ export class Child {
   /** Resolves to true once the group is gone, to false when the signal is aborted first. */
   async ended(signal: AbortSignal): Promise<boolean> {
     let told: Promise<unknown> | null = this.exited;
-    while (this.members().length > 0) {
+    while (!this.#gone) {
       if (signal.aborted) return false;
-      // The end of the child itself is told; what it started has to be looked for.
+      // The end of the child itself is told; what it started has to be looked for. To look while
+      // somebody is left takes milliseconds: not before there is hope.
       const look = new AbortController();
       const waits = [pause(LOOK_INTERVAL, AbortSignal.any([signal, look.signal]))];
       if (told !== null) waits.push(told.then(() => void (told = null)));
       await Promise.race(waits);
       look.abort();
+      this.members();
     }
     return true;
   }

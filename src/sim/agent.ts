@@ -161,6 +161,7 @@ export class Agent {
         const durable = () => {
           machine.voterLog.push(effect.record);
           world.registers.persisted(machine.voterId, effect.record);
+          if (world.survivors === null) world.bearers.look();
         };
         if (machine.fuse === 0 && world.chance.is(0.5)) durable();
         machine.effect();

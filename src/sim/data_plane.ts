@@ -3,6 +3,7 @@
  * connections, as the volume's Worker runs it. Payloads are one number a block.
  */
 
+import { newestSuperblock } from "../volume/metadata/superblock.ts";
 import type { Note } from "../cluster/types.ts";
 import {
   type ControlMessage,
@@ -53,6 +54,8 @@ export class DataPlane implements VolumeIo {
   #dialing = 0;
   readonly #buffers: (Int32Array | null)[] = [];
   readonly #freeBuffers: number[] = [];
+  /** What its cache held may be missing, as it said before it became Primary. */
+  #unclean = false;
   readonly #requests = new Map<number, { request: ClientRequest; buffer: number }>();
   #nextRequest = 0;
 
@@ -127,6 +130,9 @@ export class DataPlane implements VolumeIo {
   /** An order from the main thread. */
   order(order: VolumeOrder): void {
     if (order.type === "demote" || order.type === "close") this.serving = false;
+    if (order.type === "promote") {
+      this.#unclean = newestSuperblock(this.disk.metadata).superblock?.unclean ?? false;
+    }
     this.#volume.order(order);
   }
 
@@ -404,8 +410,14 @@ export class DataPlane implements VolumeIo {
     this.machine.effect();
     if (ask.type === "promoted") {
       this.serving = true;
-      if (this.machine.world.survivors === null) checkPromoted(this, ask.epoch);
-      else this.machine.world.survivors.promoted(this, ask.epoch);
+      const { world } = this.machine;
+      const { survivors, bearers } = world;
+      // What a loss of power took shows when its replica is served.
+      if (this.#unclean) world.history(this.volume).storageLost(world.now);
+      if (survivors === null) {
+        checkPromoted(this, ask.epoch);
+        bearers.promoted(this, ask.epoch);
+      } else survivors.promoted(this, ask.epoch);
     }
     if (ask.type === "demoted" || ask.type === "closed") this.serving = false;
     this.#shell.post(() => this.#shell.asked(ask));

@@ -38,6 +38,8 @@ export class Disk {
   #looks = 1;
   /** errno of operations from now on: of all of them, or of those that need room; 0: it works. */
   failing = 0;
+  /** When its machine lost its power last; -Infinity: never. */
+  lostPowerAt = -Infinity;
   /** Only reads fail. */
   onlyReads = false;
   /** Milliseconds that operations take, least and most. */
@@ -150,23 +152,20 @@ export class Disk {
     return region;
   }
 
-  /** The agent was killed or the power was lost. Gives how many blocks lost completed writes. */
-  crash(power: boolean): number {
+  /** The agent was killed or the power was lost. */
+  crash(power: boolean): void {
     const entries = [...this.#underWay];
     this.#underWay.clear();
     for (const entry of entries) entry.crash(power);
-    if (!power) return 0;
-    let lost = 0;
+    if (!power) return;
     for (let block = 0; block < this.cache.length; block++) {
       const value = this.cache[block]!;
       if (value === this.stable[block]) continue;
       if (this.#chance.is(0.6)) {
         this.cache[block] = this.stable[block]!;
-        lost++;
       } else {
         this.stable[block] = value;
       }
     }
-    return lost;
   }
 }

@@ -102,18 +102,28 @@ export class History {
    */
   checkHeld(block: number, value: number, where: string): void {
     if (this.#forgives !== "nothing") return;
+    const missed = this.missed(block, value);
+    if (missed !== null) throw this.lost(missed, value, where);
+  }
+
+  /** The acknowledged write that `value` of this block is certainly older than; null: there is none. */
+  missed(block: number, value: number): Operation | null {
     const newest = this.#newest.get(block);
-    if (newest === undefined || newest.value === value) return;
+    if (newest === undefined || newest.value === value) return null;
     const found = this.#writes[value];
-    if (found !== undefined && !(found.ended < newest.began)) return;
-    throw new Violation(
+    return found !== undefined && !(found.ended < newest.began) ? null : newest;
+  }
+
+  /** That a write is missing somewhere. */
+  lost(missed: Operation, value: number, where: string): Violation {
+    return new Violation(
       "P1",
-      `${where} holds value ${value} of block ${block}, not what was acknowledged later: ` +
-        describe(newest),
+      `${where} holds value ${value} of block ${missed.block}, not what was acknowledged later: ` +
+        describe(missed),
     );
   }
 
-  /** Completed writes were lost with the power of a machine. */
+  /** A replica whose machine has lost its power since it joined becomes Primary. */
   storageLost(now: number): void {
     if (this.#forgives !== "nothing") this.#losses.push(now);
   }

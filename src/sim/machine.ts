@@ -139,9 +139,9 @@ export class Machine {
     this.main.waiting = [];
     this.worker.waiting = [];
     agent?.crashed(power);
-    for (const [volume, disk] of this.disks) {
-      const lost = disk.crash(power);
-      if (lost > 0) world.history(volume).storageLost(world.now);
+    for (const disk of this.disks.values()) {
+      disk.crash(power);
+      if (power) disk.lostPowerAt = world.now;
     }
     if (power) this.#boots++;
   }

@@ -2,6 +2,7 @@
 
 import type { Note } from "../cluster/types.ts";
 import type { Config, GroupConfig } from "../config/types.ts";
+import { Bearers } from "./bearers.ts";
 import { Chance } from "./chance.ts";
 import type { Fences } from "./fences.ts";
 import type { History } from "./history.ts";
@@ -37,6 +38,7 @@ export class World {
   registers!: RegisterWatch;
   /** By volume: the in-sync set whose members were looked at as a whole. */
   readonly checkedMembers = new Map<string, readonly string[]>();
+  readonly bearers = new Bearers(this);
   readonly registerClients = new RegisterClients();
   fences!: Fences;
   /** What is still promised where two may serve; null: everything is. */

@@ -1,20 +1,10 @@
 /** Mutations of the lease: who grants what, when a group may be taken, until when it may be served. */
 
-import { PLAIN } from "../../src/sim/options.ts";
-import type { DirectedWorld, Mutation } from "./mutation.ts";
+import type { Mutation } from "./mutation.ts";
+import { growInDoubt } from "./worlds.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 const LEASE = "src/cluster/lease.ts";
-
-/** The owner is cut off again and again, while its replica comes and goes. */
-const GROWS: DirectedWorld = {
-  options: {
-    duration: 200_000,
-    faultInterval: 3000,
-    ambush: 0.5,
-    weights: { ...PLAIN.weights, isolate: 1, replicationCut: 1, heal: 0.5 },
-  },
-};
 
 /** See the module comment. */
 export const LEASE_MUTATIONS: readonly Mutation[] = [
@@ -174,7 +164,7 @@ export const LEASE_MUTATIONS: readonly Mutation[] = [
     name: "sole-while-grow-in-doubt",
     seeds: 100,
     // The mark stands until the GROW is known to be chosen.
-    world: GROWS,
+    world: growInDoubt(),
     patches: [{
       file: "src/volume/membership.ts",
       before: "      context.superblock.update({ sole: null }, () => {",

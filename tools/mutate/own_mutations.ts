@@ -1,7 +1,7 @@
 /** Mutations of our own: rules that the protocol's list does not name, and holes that were found here. */
 
 import type { Mutation } from "./mutation.ts";
-import { POWER } from "./worlds.ts";
+import { RETAKES } from "./worlds.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 
@@ -51,12 +51,13 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
   {
     number: 106,
     name: "retake-keeps-the-set",
-    seeds: 200,
+    seeds: 100,
+    world: RETAKES,
     patches: [{
       file: "src/cluster/drafts.ts",
-      before: "  const keeps = base !== null && base.owner === null && forced === null;",
+      before: "  const keeps = base !== null && base.owner === null && forced === undefined;",
       after:
-        "  const keeps = base !== null && forced === null && (base.owner === null || base.owner.node === state.self.node);",
+        "  const keeps = base !== null && forced === undefined && (base.owner === null || base.owner.node === state.self.node);",
     }],
   },
   {
@@ -90,29 +91,6 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
     }],
   },
   {
-    number: 110,
-    name: "bits-cleared-before-flush",
-    seeds: 200,
-    world: POWER,
-    patches: [{
-      file: "src/volume/resync.ts",
-      before: "    op.state = OpState.Running;\n    op.localDone = true;\n    this.#host.send(op);",
-      after:
-        "    op.state = OpState.Running;\n    op.localDone = true;\n    for (let i = 0; i < this.#checked.length; i += 2) this.context.bitmap.clear(this.#checked[i]!, this.#checked[i + 1]!);\n    this.#host.send(op);",
-    }],
-  },
-  {
-    number: 111,
-    name: "bits-of-another-replica-count",
-    seeds: 200,
-    focus: ["diskLoss", "replicationCut", "shutdown"],
-    patches: [{
-      file: "src/volume/meeting.ts",
-      before: `      boundTo === "" || boundTo === welcome.replicaId,\n`,
-      after: `      boundTo !== "?",\n`,
-    }],
-  },
-  {
     number: 112,
     name: "release-not-drained",
     seeds: 200,
@@ -139,8 +117,8 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
     focus: ["replicationCut", "sessionReset", "shutdown", "stopAll"],
     patches: [{
       file: "src/cluster/members.ts",
-      before: `    if (phase === undefined || phase === "stopping") {`,
-      after: `    if (phase === "stopping") {`,
+      before: `      return waited ? plainChange("confirm", record, {}) : "wait";`,
+      after: `      return waited && version < 0 ? plainChange("confirm", record, {}) : "wait";`,
     }],
   },
   {
@@ -152,6 +130,25 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
       before:
         "    if (change.mayAccept?.() ?? true) beginDraft(state, register, attempt, change);\n",
       after: "    beginDraft(state, register, attempt, change);\n",
+    }],
+  },
+  {
+    number: 116,
+    name: "nobody-resyncs-first",
+    seeds: 20,
+    // The disk of one volume fails on the owner, the other volume's replica is left behind.
+    world: {
+      options: { volumes: 2, together: true, clients: 3, think: 100 },
+      faults: [
+        { at: 40_000, fault: "diskError", node: "n1", volume: "logs", errno: 5, for: 3500 },
+        { at: 41_000, fault: "kill", node: "n2", down: 4000 },
+        { at: 43_400, fault: "kill", node: "n1", down: 1000 },
+      ],
+    },
+    patches: [{
+      file: "src/cluster/ownership.ts",
+      before: "able.length > 0 ? [] : resyncsFirst(",
+      after: "able.length >= 0 ? [] : resyncsFirst(",
     }],
   },
 ];

@@ -1,6 +1,7 @@
 /** Mutations of the volume: bits, FLUSH, storage, resync, a disk that is gone. */
 
 import type { Mutation } from "./mutation.ts";
+import { AWAY_WITHOUT_POWER, growInDoubt } from "./worlds.ts";
 
 const FLUSHES = "src/volume/flush_path.ts";
 const IN_FLIGHT = "src/volume/in_flight.ts";
@@ -87,7 +88,8 @@ export const RESYNC_MUTATIONS: readonly Mutation[] = [
     number: 25,
     name: "reconnect-ends-the-doubt",
     seeds: 200,
-    focus: ["replicationCut", "sessionReset", "pairCut", "heal"],
+    // The session is lost, which settles nothing.
+    world: growInDoubt({ at: 44_400, fault: "kill", node: "n2", down: 300 }),
     patches: [{
       file: MEMBERSHIP,
       before: "    if (context.joining !== null && context.growAsked < 0) {",
@@ -100,10 +102,10 @@ export const RESYNC_MUTATIONS: readonly Mutation[] = [
     seeds: 20,
     // What it had in its cache is gone, and the other, which has it, is not up yet.
     world: {
-      options: { power: "single", clients: 3, think: 200 },
+      options: { power: "many", clients: 3, think: 50 },
       faults: [
         { at: 40_000, fault: "power", node: "n2", down: 500 },
-        { at: 40_005, fault: "kill", node: "n1", down: 20_000 },
+        { at: 40_050, fault: "kill", node: "n1", down: 70_000 },
       ],
     },
     patches: [{
@@ -154,7 +156,38 @@ export const RESYNC_MUTATIONS: readonly Mutation[] = [
   {
     number: 29,
     name: "flush-during-resync",
-    seeds: 400,
+    seeds: 40,
+    // A member that lost its cache cannot be given it back, for the owner's disk reads nothing; then the
+    // owner loses its own, and may not come first.
+    world: {
+      options: {
+        power: "many",
+        clients: 12,
+        think: 50,
+        writes: 0.9,
+        blocks: 1100,
+        hotBlocks: 1000,
+      },
+      faults: [
+        { at: 40_000, fault: "power", node: "n2", down: 300 },
+        {
+          at: 49_900,
+          fault: "diskError",
+          node: "n1",
+          volume: "data",
+          errno: 5,
+          reads: true,
+          for: 60_000,
+        },
+        { at: 51_000, fault: "power", node: "n1", down: 6000 },
+        {
+          at: 51_500,
+          fault: "command",
+          node: "n2",
+          command: { type: "standby", node: "n1", on: true },
+        },
+      ],
+    },
     patches: [{
       file: FLUSHES,
       before:
@@ -166,21 +199,7 @@ export const RESYNC_MUTATIONS: readonly Mutation[] = [
     number: 30,
     name: "log-forgets-unflushed",
     seeds: 40,
-    // More extents than the log has room for, and a peer that loses its cache while it is away.
-    world: {
-      options: {
-        power: "single",
-        blocks: 14_336,
-        hotBlocks: 64,
-        clients: 3,
-        depth: 4,
-        think: 100,
-      },
-      faults: [
-        { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 12_000 },
-        { at: 55_000, fault: "power", node: "n2", down: 2000 },
-      ],
-    },
+    world: AWAY_WITHOUT_POWER,
     patches: [{
       file: FLUSHES,
       before: "      if (logged) this.#log.logFlushed(asOf, peerHas || !hasPeer);",

@@ -1,7 +1,7 @@
 /** Mutations of the volume: the write path, JOIN, promotion, release, what is durable when. */
 
-import type { Mutation } from "./mutation.ts";
-import { CRASHES, POWER } from "./worlds.ts";
+import type { Mutation, Patch } from "./mutation.ts";
+import { CRASHES, pastMeetsPresent, SLOW_JOIN } from "./worlds.ts";
 
 const CONTEXT = "src/volume/context.ts";
 const MEMBERSHIP = "src/volume/membership.ts";
@@ -11,20 +11,20 @@ const TARGET = "src/volume/target_link.ts";
 const WRITES = "src/volume/write_path.ts";
 const GROUP = "src/cluster/group.ts";
 
+/** The second line of defence: who was written apart from the source is not copied to unasked. */
+const GENERATIONS: Patch = {
+  file: "src/volume/sync_decision.ts",
+  before: `    return { verdict: "split-brain", reason, tracked: bound };`,
+  after: "    return byBitmap(source, target, reason);",
+};
+
 /** See the module comment. */
 export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 1,
     name: "replica-ignores-epoch",
     seeds: 20,
-    // A machine that stood still finds the other by the replication link alone.
-    world: {
-      options: { clients: 3, depth: 2, think: 100 },
-      faults: [
-        { at: 40_000, fault: "freeze", node: "n1", for: 15_000 },
-        { at: 41_000, fault: "cut", routes: ["n1-n2/0", "n1-w1"], for: 30_000 },
-      ],
-    },
+    world: pastMeetsPresent(),
     patches: [{
       file: TARGET,
       before:
@@ -34,7 +34,7 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
       file: TARGET,
       before: `    if (role === "Primary" && hello.epoch <= this.#context.epoch) {`,
       after: `    if (role === "Primary" && newest < 0) {`,
-    }],
+    }, GENERATIONS],
   },
   {
     number: 2,
@@ -61,8 +61,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 4,
     name: "joined-before-consistent",
-    seeds: 200,
-    world: POWER,
+    seeds: 20,
+    world: SLOW_JOIN,
     patches: [{
       file: TARGET,
       before: `        context.superblock.update({
@@ -161,31 +161,20 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 11,
     name: "replica-epoch-not-durable",
-    seeds: 400,
+    seeds: 20,
+    // Killed as the new Primary: it restarts, and cannot ask anybody which epoch is chosen.
+    world: pastMeetsPresent(
+      { at: 69_000, fault: "kill", node: "n2", down: 1400 },
+      { at: 69_000, fault: "cut", routes: ["n2-w1/0"], for: 25_000 },
+    ),
     patches: [{
-      file: TARGET,
-      before: "            { epoch: hello.epoch, lineage: hello.lineage, sole: null },",
-      after: "            { lineage: hello.lineage, sole: null },",
-    }, {
-      file: TARGET,
-      before: `      type: "WELCOME",
-      epoch: own.epoch,`,
-      after: `      type: "WELCOME",
-      epoch: this.#greeted,`,
-    }, {
-      file: TARGET,
-      before: "      this.#session = 0;\n      this.#open = false;",
-      after:
-        "      this.#greeted = hello.epoch;\n      this.#session = 0;\n      this.#open = false;",
-    }, {
-      file: TARGET,
-      before: "  #session = 0;\n",
-      after: "  #session = 0;\n  #greeted = 0;\n",
-    }, {
-      file: TARGET,
-      before: "    if (message.epoch !== context.superblock.value.epoch) return;",
-      after: "    if (message.epoch !== this.#greeted) return;",
-    }],
+      file: ROLES,
+      before: `    superblock.update({
+      epoch,
+      lineage: order.lineage ??`,
+      after: `    superblock.update({
+      lineage: order.lineage ??`,
+    }, GENERATIONS],
   },
   {
     number: 12,
@@ -193,8 +182,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
     seeds: 300,
     patches: [{
       file: "src/cluster/drafts.ts",
-      before: "  const keeps = base !== null && base.owner === null && forced === null;",
-      after: "  const keeps = base !== null && forced === null;",
+      before: "  const keeps = base !== null && base.owner === null && forced === undefined;",
+      after: "  const keeps = base !== null && forced === undefined;",
     }],
   },
   {
