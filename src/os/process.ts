@@ -79,6 +79,12 @@ function isDead(stat: ProcessStat): boolean {
   return stat.state === "Z" || stat.state === "X";
 }
 
+/** Whether a process leads its own process group; one that has ended counts as well. */
+export function leadsGroup(pid: number): boolean {
+  const stat = statOf(pid);
+  return stat === undefined || stat.group === pid;
+}
+
 /**
  * Send a signal to all processes of a group. False when the group has none; true may also mean
  * zombies that their parent has not reaped (see {@link groupMembers}). Throws an OsError (EPERM), and a RangeError for group numbers that would mean "everybody" or the caller's own.

@@ -1,13 +1,17 @@
 /** Children of the agent, each the leader of its own process group, their output line by line. */
 
-import { groupMembers, killGroup, type SIGNAL } from "../os/process.ts";
+import { groupMembers, killGroup, leadsGroup, type SIGNAL } from "../os/process.ts";
 import { findAccount } from "./account.ts";
 import { endGroup, LOOK_INTERVAL, pause } from "./process_group.ts";
+import { findProgram, Missing } from "./program.ts";
 
 /** Longest line of output that is passed on, in UTF-16 units; the rest of it is dropped. */
 const LINE_MAX = 2_000;
 /** How long output is waited for after the child ended, in milliseconds. */
 const OUTPUT_PATIENCE = 200;
+
+/** How often it is looked whether a child leads its group already, in milliseconds. */
+const LEAD_INTERVAL = 1;
 
 /** What to run. */
 export interface ChildOptions {
@@ -20,6 +24,15 @@ export interface ChildOptions {
   readonly user?: string;
   readonly onLine: (line: string) => void;
 }
+
+/** Path of setsid(1); null: this system has none. */
+const SETSID = (() => {
+  try {
+    return findProgram("setsid", Deno.env.get("PATH") ?? "");
+  } catch {
+    return null;
+  }
+})();
 
 /** A running or ended child. */
 export class Child {
@@ -58,15 +71,27 @@ export class Child {
     const [program = "", ...args] = options.command;
     const account = options.user === undefined ? undefined : await findAccount(options.user);
     const environment = account === undefined ? {} : { HOME: account.home };
+    const common = {
+      env: { ...environment, ...options.environment },
+      ...(options.directory !== undefined && { cwd: options.directory }),
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    } as const;
     try {
+      // To fork takes a process as large as this one five milliseconds in which nothing else is done.
+      // setsid(1) in the child makes the group instead, but cannot say why a program does not run.
+      if (account === undefined && SETSID !== null) {
+        const path = options.environment["PATH"] ?? Deno.env.get("PATH") ?? "";
+        findProgram(program, path, options.directory);
+        const process = new Deno.Command(SETSID, { args: [program, ...args], ...common }).spawn();
+        while (!leadsGroup(process.pid)) await pause(LEAD_INTERVAL);
+        return new Child(process, options.onLine);
+      }
       const process = new Deno.Command(program, {
         args,
-        env: { ...environment, ...options.environment },
-        ...(options.directory !== undefined && { cwd: options.directory }),
+        ...common,
         ...(account !== undefined && { uid: account.uid, gid: account.gid }),
-        stdin: "null",
-        stdout: "piped",
-        stderr: "piped",
         detached: true,
       }).spawn();
       return new Child(process, options.onLine);
@@ -178,7 +203,7 @@ async function forEachLine(
 
 function cannotRun(program: string, directory: string | undefined, error: unknown): string {
   const where = directory === undefined ? "" : ` in ${directory}`;
-  if (error instanceof Deno.errors.NotFound) {
+  if (error instanceof Deno.errors.NotFound || error instanceof Missing) {
     return `${program} cannot be run${where}: there is no such program or directory; ` +
       "install it or mend its path";
   }
