@@ -10,6 +10,7 @@
 import { acceptedCluster } from "./accepted.ts";
 import { knownGroup } from "./facts.ts";
 import { changeMembers, isAlive, type Peer } from "./membership.ts";
+import { protocolOf } from "./protocol.ts";
 import { majorityOf } from "./quorum.ts";
 import { type ClusterState, emit, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, Voter } from "./types.ts";
@@ -20,11 +21,22 @@ export function leavingNodes(state: ClusterState): readonly string[] {
   return state.leaving.map(({ name }) => name);
 }
 
-/** Runs the pushed configuration once it is on the disk, and forgets nodes that have left. */
+/**
+ * Runs the pushed configuration once it is on the disk, and forgets nodes that have left. A node outside,
+ * which knows no record and cannot read one before it is a voter, follows its file as a restart would.
+ */
 export function followPush(state: ClusterState): void {
   const record = knownCluster(state);
-  if (record === null) return;
   const { file } = state;
+  if (record === null) {
+    if (!file?.live || state.shutdown || state.acceptor.accepted.size > 0) return;
+    const { config } = file;
+    state.file = null;
+    const text = `This node is not in the cluster yet: it runs the configuration of its file, ` +
+      config.hash.slice(0, 12);
+    note(state, "info", "config", text, { before: state.config.hash.slice(0, 12) });
+    return run(state, config, []);
+  }
   if (file?.live && file.config.hash === record.config && !state.shutdown) {
     const { config } = file;
     state.file = null;
@@ -102,12 +114,14 @@ function leads(state: ClusterState, record: ClusterRecord): boolean {
 
 /**
  * Whether a node may join the voters. What it holds of an earlier time as a voter would count as if it
- * were new, and could outvote what was chosen since.
+ * were new, and could outvote what was chosen since; one whose program is too old for the protocol in
+ * force would hear nobody.
  */
 function isReady(state: ClusterState, record: ClusterRecord, peer: Peer): boolean {
   const { heartbeat } = peer;
   return isAlive(peer) && heartbeat !== null && heartbeat.configHash === record.config &&
     heartbeat.phase !== "stopping" && heartbeat.holds === 0 &&
+    heartbeat.speaks.newest >= protocolOf(record) &&
     state.now - peer.aliveSince >= state.timing.deadtime;
 }
 

@@ -385,3 +385,43 @@ Deno.test("nobody takes a voter's place before enough of those that stay hold wh
   blank = false;
   world.until("v takes its place", () => voters(world) === "a b v", 8 * DEADTIME);
 });
+
+Deno.test("a new node that was started with another file follows its file until it is in the cluster", () => {
+  // Breaks when it waits for a record that nobody lets it read, and so never runs what was pushed.
+  const world = settled();
+  const first = { ...SWAPPED, hash: "first" };
+  world.addNode("v", first);
+  world.start("v");
+  world.run(2 * DEADTIME);
+  world.copy(SWAPPED, ["v"]);
+  world.copy(SWAPPED, ["a", "b"]);
+  push(world, SWAPPED, 1);
+  assert.equal(answer(world, 1), null);
+  assert.equal(voters(world), "a b v");
+  assert.ok(
+    world.node("v").notes.some(({ rule, text }) => rule === "config" && /not in the/.test(text)),
+  );
+});
+
+Deno.test("a node whose program is too old for the protocol in force does not become a voter", () => {
+  // Breaks when a voter is admitted that refuses every frame of the others.
+  const world = settled();
+  for (const name of ["w", "b", "a"]) {
+    world.speaks.set(name, { least: 1, newest: 2 });
+    world.crash(name);
+    world.start(name);
+    world.run(3 * DEADTIME);
+  }
+  world.until("two is in force", () => world.view("a").protocol.inForce === 2, 4 * DEADTIME);
+  world.speaks.set("v", { least: 1, newest: 1 });
+  world.addNode("v", SWAPPED);
+  world.start("v");
+  world.copy(SWAPPED, ["a", "b"]);
+  push(world, SWAPPED, 1);
+  world.run(10 * DEADTIME);
+  assert.equal(voters(world), "a b w");
+  world.speaks.set("v", { least: 1, newest: 2 });
+  world.crash("v");
+  world.start("v");
+  world.until("it has joined", () => voters(world) === "a b v", 10 * DEADTIME);
+});
