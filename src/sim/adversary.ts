@@ -9,7 +9,7 @@ import type { Fault } from "./faults.ts";
 import type { Injector } from "./injector.ts";
 import type { Machine } from "./machine.ts";
 import { type FaultName, FAULTS } from "./options.ts";
-import type { World } from "./world.ts";
+import { names, type World } from "./world.ts";
 
 /** Moments at which something is decided: there a fault does most harm. */
 const MOMENTS = new Set([
@@ -287,12 +287,16 @@ export class Adversary {
   #configure(asked: Machine): Fault[] {
     const { machines, variants, schedule, options } = this.#world;
     const chance = this.#chance;
-    const variant = chance.below(variants.length);
+    const { settledVariant } = this.#world;
+    // Whoever has left the voters is not taken back without new state.
+    const variant = settledVariant +
+      chance.below(settledVariant === 0 ? variants.length : variants.length - settledVariant);
     const command = { type: "push", hash: variants[variant]!.hash } as const;
     schedule.after(options.deadtime * chance.between(0.1, 1), () => {
       if (!this.#over) this.#injector.inject({ fault: "command", node: asked.name, command });
     });
-    return machines.filter(() => chance.is(0.95)).map(({ name }) => ({
+    const those = machines.filter(({ name }) => names(variants[variant]!, name));
+    return those.filter(() => chance.is(0.95)).map(({ name }) => ({
       fault: "file",
       node: name,
       variant,

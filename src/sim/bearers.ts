@@ -43,14 +43,16 @@ export class Bearers {
   }
 
   /**
-   * A replica became Primary. What it lost with its power is lost only where every other member lost
-   * its own: one that kept it was to be waited for.
+   * A replica became Primary. What it lost with its power is lost only where every other member may
+   * have lost it, too: one that certainly kept it was to be waited for.
    */
   promoted({ volume, disk, machine }: DataPlane, epoch: number): void {
     const { options, machines } = this.#world;
     const former = this.#former.get(volume);
     if (options.afterPowerLoss === "go" || options.protocol === "A") return;
     if (former?.epoch !== epoch) return;
+    // Once: a later run goes on in the same epoch under its mark, as the only member.
+    this.#former.delete(volume);
     const history = this.#world.history(volume);
     const others = machines.flatMap(({ disks }) => disks.get(volume) ?? []).filter((each) =>
       each !== disk && former.upToDate.includes(each.replicaId)
@@ -60,8 +62,8 @@ export class Bearers {
       const value = disk.cache[block]!;
       const missed = history.missed(block, value);
       if (missed === null) continue;
-      const keeper = others.find(({ cache, lostPowerAt }) =>
-        cache[block] === missed.value && lostPowerAt < missed.began
+      const keeper = others.find(({ cache, metadata }) =>
+        cache[block] === missed.value && newestSuperblock(metadata).superblock?.unclean === false
       );
       if (keeper === undefined) continue;
       throw history.lost(

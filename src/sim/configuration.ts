@@ -4,6 +4,7 @@ import { DEFAULT_RESYNC } from "../config/resync.ts";
 import type {
   Config,
   GroupConfig,
+  NodeConfig,
   ResourceBase,
   ResourceConfig,
   VolumeConfig,
@@ -84,20 +85,56 @@ export function simulatedConfig(options: Options): Config {
       realtime: true,
     },
     paths: { state: "/nowhere", runtime: "/nowhere" },
-    nodes: [...runnerNames, ...witnessNames].map((name) => ({
-      name,
-      witness: witnessNames.includes(name),
-      fence: [{ command: ["/nowhere/off"], timeout: 4 * deadtime }],
-      links: Array.from({ length: options.links }, (_, port) => ({
-        address: `udp://${name}:${port}`,
-        host: name,
-        port,
-      })),
-      resyncMax: null,
-    })),
+    nodes: [
+      ...runnerNames.map((name) => simulatedNode(name, false, options)),
+      ...witnessNames.map((name) => simulatedNode(name, true, options)),
+    ],
     volumes: volumeNames.map((name, index) => simulatedVolume(name, index, replicaNodes, options)),
     groups,
   };
+}
+
+function simulatedNode(name: string, witness: boolean, { links, deadtime }: Options): NodeConfig {
+  return {
+    name,
+    witness,
+    fence: [{ command: ["/nowhere/off"], timeout: 4 * deadtime }],
+    links: Array.from({ length: links }, (_, port) => ({
+      address: `udp://${name}:${port}`,
+      host: name,
+      port,
+    })),
+    resyncMax: null,
+  };
+}
+
+/**
+ * What an operator may put in the place of a configuration, itself first: groups prefer other nodes, or
+ * go back to them; where there is a spare witness, all of these once more with it for the last one.
+ */
+export function variantsOf(config: Config, options: Options): Config[] {
+  const changed = (hash: string, change: (group: GroupConfig) => Partial<GroupConfig>): Config => ({
+    ...config,
+    hash: `${config.hash}-${hash}`,
+    groups: config.groups.map((group) => ({ ...group, ...change(group) })),
+  });
+  const variants = [
+    config,
+    changed("turned", ({ prefer, candidates }) => ({
+      prefer: candidates.filter((node) => !prefer.includes(node)),
+    })),
+    changed("back", () => ({ failback: "now" })),
+  ];
+  if (!options.spare) return variants;
+  const spare = simulatedNode(`w${options.witnesses + 1}`, true, options);
+  return [
+    ...variants,
+    ...variants.map((each) => ({
+      ...each,
+      hash: `${each.hash}-swapped`,
+      nodes: [...each.nodes.slice(0, -1), spare],
+    })),
+  ];
 }
 
 /** Milliseconds between verifies of a volume. */

@@ -38,8 +38,6 @@ export class Disk {
   #looks = 1;
   /** errno of operations from now on: of all of them, or of those that need room; 0: it works. */
   failing = 0;
-  /** When its machine lost its power last; -Infinity: never. */
-  lostPowerAt = -Infinity;
   /** Only reads fail. */
   onlyReads = false;
   /** Milliseconds that operations take, least and most. */

@@ -7,7 +7,7 @@ import type { Disk } from "./disk.ts";
 import type { Machine } from "./machine.ts";
 import type { VolumeReport } from "../volume/types.ts";
 import { Violation } from "./violation.ts";
-import type { World } from "./world.ts";
+import { names, type World } from "./world.ts";
 
 /** The machine that runs a group, in its core's opinion and with all of it up; null: none. */
 export function ownerOf(world: World, group: string): Machine | null {
@@ -27,7 +27,11 @@ export function complaint(world: World): string | null {
     if (machine.agent === null) return `${machine.name} is down`;
   }
   const cluster = world.registers.newest("cluster") as ClusterRecord | undefined;
-  if (cluster !== undefined && cluster.standby.length > 0) return "somebody is in standby";
+  const settled = world.variants[world.settledVariant]!;
+  const resting = cluster?.standby.find((node) => names(settled, node));
+  if (resting !== undefined) return `${resting} is in standby`;
+  const changing = complaintAboutVoters(world, cluster);
+  if (changing !== null) return changing;
   const apart = complaintAboutPair(world, cluster);
   if (apart !== null) return apart;
   if (cluster?.maintenance) return "the cluster is in maintenance";
@@ -50,6 +54,15 @@ export function complaint(world: World): string | null {
   return null;
 }
 
+/** The voters are those of the configuration that was pushed. */
+function complaintAboutVoters(world: World, cluster: ClusterRecord | undefined): string | null {
+  const pushed = world.variants.find(({ hash }) => hash === cluster?.config);
+  const missing = pushed?.nodes.find(({ name }) =>
+    !cluster!.voters.some(({ node }) => node === name)
+  );
+  return missing === undefined ? null : `${missing.name} is no voter`;
+}
+
 /** Each node of a pair can go on without the other, and neither does. */
 function complaintAboutPair(world: World, cluster: ClusterRecord | undefined): string | null {
   if (world.options.mode === "majority") return null;
@@ -64,6 +77,8 @@ function complaintAboutGroup(world: World, { name, resources }: GroupConfig): st
   }
   if (ownerOf(world, name) === null) return `nobody runs ${name}`;
   for (const { agent, name: voter } of world.machines) {
+    const cluster = world.registers.newest("cluster") as ClusterRecord | undefined;
+    if (!cluster?.voters.some(({ node }) => node === voter)) continue;
     if (agent!.state.acceptor.accepted.has(`group:${name}`)) continue;
     return `the voter of ${voter} holds nothing about ${name}`;
   }

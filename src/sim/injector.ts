@@ -3,6 +3,7 @@
  * the same times in the same world give the same run, whether they were drawn or read from a list.
  */
 
+import { protocolOf } from "../cluster/protocol.ts";
 import type { ClusterRecord, OperatorCommand } from "../cluster/types.ts";
 import { Chance } from "./chance.ts";
 import { describeFault, type Duration, type Fault, type TimedFault } from "./faults.ts";
@@ -10,7 +11,7 @@ import { complaint } from "./health.ts";
 import type { Machine } from "./machine.ts";
 import { createReplica } from "./replica.ts";
 import { Survivors } from "./survivors.ts";
-import type { World } from "./world.ts";
+import { names, type World } from "./world.ts";
 
 /** So many times deadtime after the end of trouble the last thing is mended. */
 export const MENDING = 12;
@@ -19,6 +20,8 @@ export const MENDING = 12;
 export class Injector {
   readonly #world: World;
   #over = false;
+  /** Variant of the configuration that is to be in force in the end. */
+  #settled = 0;
   /** Waits until all is well after the one fault that is to be survived alone. */
   #single = false;
   /** By group: where a person asked for a promotion that is not done yet. */
@@ -64,15 +67,20 @@ export class Injector {
   /** Mends everything and does nothing any more. */
   stop(): void {
     this.#over = true;
-    const { machines, network, options } = this.#world;
+    const { machines, network, options, variants, settledVariant, registers } = this.#world;
+    const inForce = protocolOf((registers.newest("cluster") ?? null) as ClusterRecord | null);
+    this.#settled = settledVariant;
     this.#world.say("sim", () => "=== everything is mended");
     network.heal();
     for (const machine of machines) {
       machine.fuse = -1;
       machine.release();
       Object.assign(machine.ailment, { fails: 0, hangs: 0, lies: 0 });
-      if (machine.variant !== 0) machine.replaceFile(0);
-      let failed = false;
+      const isNamed = names(variants[settledVariant]!, machine.name);
+      const isOld = isNamed && machine.isOlderThan(inForce);
+      machine.upgrade(isOld ? inForce : 1);
+      if (isNamed && machine.variant !== settledVariant) machine.replaceFile(settledVariant);
+      let failed = isOld;
       for (const [volume, disk] of machine.disks) {
         disk.latency = [0.05, 0.5];
         failed ||= disk.failing !== 0 || isDiskless(machine, volume);
@@ -254,15 +262,19 @@ export class Injector {
     if (names.some((name) => registers.newest(name) === undefined)) return false;
     // A new era begins with nothing written.
     const era = cluster?.era ?? 0;
-    return machines.every(({ name, voterId, voterLog }) =>
-      cluster?.voters.some((voter) => voter.node === name && voter.voterId === voterId) &&
-      (name === node ||
-        names.every((register) =>
-          voterLog.some((record) =>
-            record.kind === "accept" && record.register === register && (record.era ?? 0) === era
-          )
-        ))
+    const voters = machines.filter(({ name }) =>
+      cluster?.voters.some((each) => each.node === name)
     );
+    return voters.some(({ name }) => name === node) &&
+      voters.every(({ name, voterId, voterLog }) =>
+        cluster?.voters.some((voter) => voter.node === name && voter.voterId === voterId) &&
+        (name === node ||
+          names.every((register) =>
+            voterLog.some((record) =>
+              record.kind === "accept" && record.register === register && (record.era ?? 0) === era
+            )
+          ))
+      );
   }
 
   #start(machine: Machine, delay: Duration, now = false): void {
@@ -336,14 +348,16 @@ export class Injector {
    * asks again for promotions that were cut short.
    */
   #pardon(): void {
-    const { machines, config } = this.#world;
-    const first = machines.find(({ agent }) => agent !== null && !agent.over);
+    const { machines, config, variants } = this.#world;
+    const settled = variants[this.#settled]!;
+    const those = machines.filter(({ name }) => names(settled, name));
+    const first = those.find(({ agent }) => agent !== null && !agent.over);
     if (first === undefined) return;
     this.#ask(first, { type: "maintenance", on: false });
-    if (machines.every(({ variant }) => variant === 0)) {
-      this.#ask(first, { type: "push", hash: config.hash });
+    if (those.every(({ variant }) => variant === this.#settled)) {
+      this.#ask(first, { type: "push", hash: settled.hash });
     }
-    for (const { name } of machines) this.#ask(first, { type: "standby", node: name, on: false });
+    for (const { name } of those) this.#ask(first, { type: "standby", node: name, on: false });
     for (const { name } of config.groups) this.#ask(first, { type: "cleanup", group: name });
     this.#promoteAgain();
   }

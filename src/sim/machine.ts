@@ -10,7 +10,7 @@ import { Agent } from "./agent.ts";
 import type { Disk } from "./disk.ts";
 import type { Ailment } from "./service.ts";
 import { Violation } from "./violation.ts";
-import type { World } from "./world.ts";
+import { names, type World } from "./world.ts";
 
 /** What wall clocks show when a world begins, milliseconds. */
 const WALL = 1.8e12;
@@ -65,7 +65,7 @@ export class Machine {
   #blown: () => boolean = () => false;
 
   constructor(world: World, index: number, rate: number, disks: Map<string, Disk>) {
-    const node = world.config.nodes[index]!;
+    const node = world.nodes[index]!;
     this.world = world;
     this.index = index;
     this.name = node.name;
@@ -74,6 +74,7 @@ export class Machine {
     this.#offset = 5000 * (index + 1);
     this.disks = disks;
     this.diskCount = disks.size;
+    this.variant = world.variants.findIndex((each) => names(each, node.name));
   }
 
   /** This machine's clock, milliseconds. */
@@ -131,7 +132,7 @@ export class Machine {
 
   /** Ends the agent at once; `power`: and the machine with it. */
   kill(power: boolean): void {
-    const { agent, world } = this;
+    const { agent } = this;
     this.world.say(this.name, () => power ? "--- power lost" : "--- agent killed");
     this.agent = null;
     this.#thaw();
@@ -139,10 +140,7 @@ export class Machine {
     this.main.waiting = [];
     this.worker.waiting = [];
     agent?.crashed(power);
-    for (const disk of this.disks.values()) {
-      disk.crash(power);
-      if (power) disk.lostPowerAt = world.now;
-    }
+    for (const disk of this.disks.values()) disk.crash(power);
     if (power) this.#boots++;
   }
 
@@ -168,6 +166,11 @@ export class Machine {
     this.variant = variant;
     const { agent } = this;
     if (agent !== null) this.onMain(() => agent.fileChanged(this.world.variants[variant]!));
+  }
+
+  /** Whether its program does not speak this version of the cluster's protocol. */
+  isOlderThan(version: number): boolean {
+    return this.#newest < version;
   }
 
   /** The next run is of a program that speaks versions up to this one. */

@@ -45,7 +45,7 @@ export class Network {
     this.#fine = fine;
     this.#world = world;
     this.#chance = chance;
-    const { nodes, volumes } = world.config;
+    const { nodes, config: { volumes } } = world;
     this.#machines = nodes.length;
     this.#links = Math.max(...nodes.map(({ links }) => links.length));
     this.#replication = new Map(

@@ -67,6 +67,8 @@ export interface Options {
   /** Machines with a replica come first: always two; then others that may run groups, then witnesses. */
   readonly runners: number;
   readonly witnesses: number;
+  /** One more witness waits outside, for an operator to put it in the place of the last one. */
+  readonly spare: boolean;
   readonly links: number;
   readonly volumes: number;
   /** Whether all volumes are in one group. */
@@ -112,6 +114,7 @@ export const PLAIN: Options = {
   promotes: 0,
   runners: 2,
   witnesses: 1,
+  spare: false,
   links: 1,
   volumes: 1,
   together: false,
@@ -169,6 +172,7 @@ export function drawOptions(seed: number, duration: number): Options {
     deadtime,
     runners: large ? 2 + chance.below(6) : chance.is(0.1) ? 3 : 2,
     witnesses: large ? 1 + chance.below(8) : chance.is(0.1) ? 3 : 1,
+    spare: false,
     links: chance.pick([1, 1, 2, 2, 3]),
     volumes,
     together,
@@ -202,7 +206,13 @@ function ofMode(seed: number, options: Options): Options {
   const promotes = chance.is(0.04) && (options.volumes === 1 || options.together)
     ? chance.pick([0.1, 0.4])
     : 0;
-  if (mode === "majority") return promotes > 0 ? { ...options, promotes, runners: 2 } : options;
+  if (mode === "majority") {
+    if (promotes > 0) return { ...options, promotes, runners: 2 };
+    // An agent that is started with a file that leaves a voter out does not hear that one any more: then
+    // no other may be lost before the file is pushed.
+    const spare = options.weights.configure > 0 && options.weights.voterLoss === 0;
+    return { ...options, spare: spare && chance.is(0.7) };
+  }
   const fenceTrouble = chance.pick([0, 0.2, 0.5]);
   const operator = chance.pick([0, 0, 0.3]);
   const pair: Options = {

@@ -138,7 +138,7 @@ export function buildWorld(options: Options, config: Config, trace: Trace | null
   // One slow clock among fast ones stretches a lease most against the refusal of the others.
   const clocks = Chance.named(seed, "clocks");
   const odd = clocks.is(0.3) ? clocks.below(Math.min(2, config.nodes.length)) : -1;
-  config.nodes.forEach(({ name }, index) => {
+  world.nodes.forEach(({ name }, index) => {
     const chance = Chance.named(seed, `machine ${name}`);
     const drift = options.drift * (
       odd >= 0

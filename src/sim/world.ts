@@ -1,9 +1,10 @@
 /** What all parts of a simulated world share: time, chance, its machines, what is watched. */
 
-import type { Note } from "../cluster/types.ts";
-import type { Config, GroupConfig } from "../config/types.ts";
+import type { ClusterRecord, Note } from "../cluster/types.ts";
+import type { Config, NodeConfig } from "../config/types.ts";
 import { Bearers } from "./bearers.ts";
 import { Chance } from "./chance.ts";
+import { variantsOf } from "./configuration.ts";
 import type { Fences } from "./fences.ts";
 import type { History } from "./history.ts";
 import type { Machine } from "./machine.ts";
@@ -28,6 +29,8 @@ export class World {
   readonly config: Config;
   /** The configuration, and others that an operator may put in its place. */
   readonly variants: readonly Config[];
+  /** All nodes that some variant names: those of `config` first. */
+  readonly nodes: readonly NodeConfig[];
   readonly machines: Machine[] = [];
   /** Draws of network, disks and other latencies. */
   readonly chance: Chance;
@@ -57,7 +60,11 @@ export class World {
   constructor(options: Options, config: Config, chance: Chance, trace: Trace | null) {
     this.options = options;
     this.config = config;
-    this.variants = variantsOf(config);
+    this.variants = variantsOf(config, options);
+    const named = new Map(
+      this.variants.flatMap(({ nodes }) => nodes).map((node) => [node.name, node]),
+    );
+    this.nodes = [...named.values()];
     this.chance = chance;
     this.trace = trace;
   }
@@ -70,6 +77,18 @@ export class World {
   /** What the clients of a volume saw. */
   history(volume: string): History {
     return this.histories.get(volume)!;
+  }
+
+  /** Index of the plainest variant with the nodes of the one that operators have pushed, or mean to. */
+  get settledVariant(): number {
+    const pushed = (this.registers.newest("cluster") as ClusterRecord | undefined)?.config;
+    const meant = this.machines.filter(({ name }) => names(this.config, name))
+      .map(({ variant }) => this.variants[variant]!);
+    const all = [...meant, ...this.variants.filter(({ hash }) => hash === pushed)];
+    const swapped = all.find(({ nodes }) => !sameNodes(nodes, this.config.nodes));
+    return swapped === undefined
+      ? 0
+      : this.variants.findIndex(({ nodes }) => sameNodes(nodes, swapped.nodes));
   }
 
   /** The machine of this name. */
@@ -127,25 +146,19 @@ export class World {
   }
 }
 
+/** Whether a configuration names a node. */
+export function names({ nodes }: Config, name: string): boolean {
+  return nodes.some((node) => node.name === name);
+}
+
+function sameNodes(one: readonly NodeConfig[], other: readonly NodeConfig[]): boolean {
+  return one.length === other.length &&
+    one.every(({ name }) => other.some((node) => node.name === name));
+}
+
 /** Every decision explains itself, in words that mean something. */
 function checkExplained(who: string, { rule, text, known }: Note): void {
   const words = [rule, text, ...Object.entries(known).flat()].map(String);
   if (text !== "" && rule !== "" && !words.some((word) => MEANINGLESS.test(word))) return;
   throw new Violation("P6", `${who} notes [${rule}] ${text} ${JSON.stringify(known)}`);
-}
-
-/** Groups prefer other nodes, or go back to them. Nothing that a running agent could not take over. */
-function variantsOf(config: Config): Config[] {
-  const changed = (hash: string, change: (group: GroupConfig) => Partial<GroupConfig>): Config => ({
-    ...config,
-    hash: `${config.hash}-${hash}`,
-    groups: config.groups.map((group) => ({ ...group, ...change(group) })),
-  });
-  return [
-    config,
-    changed("turned", ({ prefer, candidates }) => ({
-      prefer: candidates.filter((node) => !prefer.includes(node)),
-    })),
-    changed("back", () => ({ failback: "now" })),
-  ];
 }

@@ -18,13 +18,24 @@ const SETTLING = 5000;
 /** Milliseconds between the starts of agents that are started together. */
 const STAGGER = 3;
 
+/** The variant of the configuration that names the spare witness. */
+const SWAPPED = 3;
+
 type Command = (stage: Stage, words: readonly string[]) => void;
 
-/** Begins a transcript. Words as in `configuration.ts`, and `cache=volatile`. */
+/**
+ * Begins a transcript. Words as in `configuration.ts`, and `cache=volatile`; `rates=0.9,1.1,1.1`: how
+ * fast clocks run; `spare=yes`: one more witness, `w2`, that another file names in the place of the last.
+ */
 export function createStage(words: readonly string[], more: readonly string[]): Stage {
   const { options } = optionsOf(words);
   const config = configure(words, more);
-  return new Stage(config, { volatileCache: options.get("cache") === "volatile" });
+  const rates = options.get("rates")?.split(",").map(Number);
+  const extra = {
+    volatileCache: options.get("cache") === "volatile",
+    spare: options.get("spare") === "yes",
+  };
+  return new Stage(config, extra, rates);
 }
 
 /** Carries a command out. Throws what is wrong with it. */
@@ -112,6 +123,15 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   cleanup: (stage, words) => ask(stage, words, ([group = ""]) => ({ type: "cleanup", group })),
   maintenance: (stage, words) =>
     ask(stage, words, ([on]) => ({ type: "maintenance", on: on === "on" })),
+  /** `file NODE… spare`: the file with the spare witness is copied there. */
+  file(stage, words) {
+    for (const word of words) {
+      if (word !== "spare") stage.machine(word).replaceFile(SWAPPED);
+    }
+  },
+  /** The same file is pushed. */
+  push: (stage, words) =>
+    ask(stage, words, () => ({ type: "push", hash: stage.variants[SWAPPED]!.hash })),
   /** A person states that a node is off. */
   "confirm-off": (stage, words) =>
     ask(stage, words, ([node = ""]) => ({ type: "confirmOff", node })),

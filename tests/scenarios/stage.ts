@@ -117,7 +117,8 @@ export class Stage extends World {
   /** By group: where its address answers, and since when nowhere. */
   readonly #answers = new Map<string, { where: string; silentSince: number }>();
 
-  constructor(config: Config, extra: Partial<Options> = {}) {
+  /** @param rates how fast the clocks run, in file order; default: all alike */
+  constructor(config: Config, extra: Partial<Options> = {}, rates: readonly number[] = []) {
     const options = optionsFor(config, extra);
     super(options, config, new Middle(), null);
     this.network = new Network(this, this.chance, { loss: 0, duplication: 0, delay: [1, 1] });
@@ -126,7 +127,7 @@ export class Stage extends World {
     }
     this.registers = new RegisterWatch(config.nodes.length, this.#apart);
     this.fences = this.switches;
-    config.nodes.forEach(({ name }, index) => {
+    this.nodes.forEach(({ name }, index) => {
       const disks = new Map<string, Disk>();
       for (const volume of config.volumes) {
         if (!volume.replicas.some(({ node }) => node === name)) continue;
@@ -134,9 +135,9 @@ export class Stage extends World {
         const disk = createReplica(volume, name, disks.size + 1, false, volatileCache, this.chance);
         disks.set(volume.name, disk);
       }
-      this.machines.push(new Machine(this, index, 1, disks));
+      this.machines.push(new Machine(this, index, rates[index] ?? 1, disks));
     });
-    this.#width = Math.max("clients".length, ...config.nodes.map(({ name }) => name.length));
+    this.#width = Math.max("clients".length, ...this.nodes.map(({ name }) => name.length));
     for (const { name } of config.groups) this.#answers.set(name, { where: "", silentSince: 0 });
   }
 
@@ -238,6 +239,7 @@ function optionsFor(config: Config, extra: Partial<Options>): Options {
   const volume = config.volumes[0];
   return {
     ...drawOptions(1, 0),
+    spare: false,
     keepalive,
     deadtime,
     runners: config.nodes.filter(({ witness }) => !witness).length,

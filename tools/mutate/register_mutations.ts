@@ -1,6 +1,7 @@
 /** Mutations of the registers: what a voter keeps, what a proposer may conclude, who the voters are. */
 
 import type { Mutation } from "./mutation.ts";
+import { SWAPS } from "./worlds.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 const REGISTER = "src/cluster/register.ts";
@@ -121,6 +122,37 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
       file: "src/cluster/quorum.ts",
       before: "  return Math.floor(voters / 2) + 1;",
       after: "  return Math.max(1, Math.floor(voters / 2));",
+    }],
+  },
+  {
+    number: 43,
+    name: "voters-change-without-those-before",
+    seeds: 200,
+    // One comes and one goes: majorities before and after need not meet by themselves.
+    world: SWAPS,
+    patches: [{
+      file: "src/cluster/swap.ts",
+      before: "  return comes && goes ? voters : undefined;",
+      after: "  return comes && goes ? undefined : undefined;",
+    }],
+  },
+  {
+    number: 44,
+    name: "voters-from-the-file",
+    seeds: 200,
+    world: SWAPS,
+    patches: [{
+      file: "src/cluster/voters.ts",
+      before: `  if (register !== "cluster") return known && votersOf(state, known);`,
+      after: `  const fromFile = state.pushed.nodes.map(({ name }) => ({
+    node: name,
+    voterId: saidVoterId(state, name) ?? "",
+  }));
+  if (register !== "cluster") return known && votersOf(state, { ...known, voters: fromFile });`,
+    }, {
+      file: ACCEPTOR,
+      before: `  if (register !== "cluster") return votersVersion === own && isListed(state);`,
+      after: `  if (register !== "cluster") return true;`,
     }],
   },
   {

@@ -1,7 +1,7 @@
 /** Mutations of the volume: the write path, JOIN, promotion, release, what is durable when. */
 
 import type { Mutation, Patch } from "./mutation.ts";
-import { CRASHES, pastMeetsPresent, SLOW_JOIN } from "./worlds.ts";
+import { CRASHES, pastMeetsPresent, SLOW_JOIN, TAKEOVER_SHOWS } from "./worlds.ts";
 
 const CONTEXT = "src/volume/context.ts";
 const MEMBERSHIP = "src/volume/membership.ts";
@@ -179,7 +179,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 12,
     name: "takeover-keeps-the-set",
-    seeds: 300,
+    seeds: 100,
+    world: TAKEOVER_SHOWS,
     patches: [{
       file: "src/cluster/drafts.ts",
       before: "  const keeps = base !== null && base.owner === null && forced === undefined;",

@@ -93,3 +93,23 @@ export const AWAY_WITHOUT_POWER: DirectedWorld = {
     { at: 44_000, fault: "power", node: "n2", down: 1000 },
   ],
 };
+/** The same, but another node takes over, shows that it has nothing of the write, and goes. */
+export const TAKEOVER_SHOWS: DirectedWorld = {
+  options: { clients: 12, think: 50, writes: 0.05 },
+  faults: [
+    { at: 30_000, fault: "weather", routes: ["n2>w1/0"], ...SLOW },
+    { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 80_000 },
+    { at: 40_080, fault: "kill", node: "n1", down: 7000 },
+    { at: 46_600, fault: "kill", node: "n2", down: 65_000 },
+  ],
+};
+/** A witness is replaced, again and again, while nodes lose each other. */
+export const SWAPS: DirectedWorld = {
+  options: {
+    duration: 200_000,
+    spare: true,
+    faultInterval: 2000,
+    ambush: 0.5,
+    weights: only("configure", "isolate", "pairCut", "oneWay", "kill", "heal"),
+  },
+};
