@@ -97,9 +97,13 @@ export class AddressKeeper {
     this.#renewLater(this.#interval);
   }
 
-  /** The n-th announcement and the timer of the next one. A network that is down is no error yet. */
+  /**
+   * The n-th announcement and the timer of the next one. A network that is down is no error yet. One that
+   * is due after a pause of this process would call clients away from whoever has the address now.
+   */
   #announce(nth: number): void {
     const { address, on } = this.#kept;
+    if (nth > 0 && !this.#mayServe()) return;
     try {
       if (!announceAddress(on, address)) return;
       if (nth === 0) this.#log("info", `${address} is announced on ${on.name}`);

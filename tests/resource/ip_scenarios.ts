@@ -101,6 +101,8 @@ const scenarios: Readonly<Record<string, () => Promise<void>>> = {
     );
     await kind.start(never());
     lease = false;
+    const calls = await heard(0x0806, () => wait(700));
+    assert.equal(calls.length, 0, "clients are not called here without a lease");
     await eventually("the end of the address", () => where("10.9.0.5") === "");
     lease = true;
     await eventually("the address", () => where("10.9.0.5") !== "");
