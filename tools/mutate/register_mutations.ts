@@ -1,7 +1,7 @@
 /** Mutations of the registers: what a voter keeps, what a proposer may conclude, who the voters are. */
 
 import type { Mutation } from "./mutation.ts";
-import { SWAPS } from "./worlds.ts";
+import { CHURN, SWAPS } from "./worlds.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 const REGISTER = "src/cluster/register.ts";
@@ -11,7 +11,8 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 34,
     name: "promise-not-durable",
-    seeds: 300,
+    seeds: 200,
+    world: CHURN,
     patches: [{
       file: ACCEPTOR,
       before:
@@ -22,7 +23,8 @@ export const REGISTER_MUTATIONS: readonly Mutation[] = [
   {
     number: 35,
     name: "ballot-reused",
-    seeds: 300,
+    seeds: 200,
+    world: CHURN,
     patches: [{
       file: REGISTER,
       before: "    ballot: { n: register.maxN, ...state.self },",

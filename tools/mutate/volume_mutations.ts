@@ -1,7 +1,14 @@
 /** Mutations of the volume: the write path, JOIN, promotion, release, what is durable when. */
 
 import type { Mutation, Patch } from "./mutation.ts";
-import { CRASHES, pastMeetsPresent, SLOW_JOIN, TAKEOVER_SHOWS } from "./worlds.ts";
+import {
+  CRASHES,
+  growInDoubt,
+  LATE_IO,
+  pastMeetsPresent,
+  SLOW_JOIN,
+  TAKEOVER_SHOWS,
+} from "./worlds.ts";
 
 const CONTEXT = "src/volume/context.ts";
 const MEMBERSHIP = "src/volume/membership.ts";
@@ -91,7 +98,8 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 6,
     name: "joining-does-not-count",
-    seeds: 200,
+    seeds: 20,
+    world: growInDoubt({ at: 44_400, fault: "kill", node: "n2", down: 300 }),
     patches: [{
       file: CONTEXT,
       before:
@@ -261,8 +269,13 @@ export const VOLUME_MUTATIONS: readonly Mutation[] = [
   {
     number: 19,
     name: "own-io-not-drained",
-    seeds: 300,
+    seeds: 40,
+    world: LATE_IO,
     patches: [{
+      file: ROLES,
+      before: "    context.whenDrained(() => this.#leave(false, done));",
+      after: "    this.#leave(false, done);",
+    }, {
       file: TARGET,
       before: `        context.whenDrained(() => {
           context.superblock.update(`,

@@ -113,3 +113,22 @@ export const SWAPS: DirectedWorld = {
     weights: only("configure", "isolate", "pairCut", "oneWay", "kill", "heal"),
   },
 };
+/** Much is decided, in bad weather, by voters that are killed all the time. */
+export const CHURN: DirectedWorld = {
+  options: {
+    duration: 200_000,
+    runners: 3,
+    faultInterval: 1000,
+    ambush: 0.5,
+    clients: 1,
+    weights: only("kill", "fuse", "weather", "linkWeather", "move", "standby", "oneWay", "heal"),
+  },
+};
+/** What an owner has asked of its slow disk ends after another node has taken over and copied to it. */
+export const LATE_IO: DirectedWorld = {
+  options: { clients: 3, depth: 4, think: 50, writes: 0.9 },
+  faults: [
+    { at: 40_000, fault: "cut", routes: ["n1-n2/0", "n1-w1/0"], for: 15_000 },
+    { at: 41_000, fault: "slowDisk", node: "n1", volume: "data", latency: [3000, 8000], for: 3500 },
+  ],
+};
