@@ -154,6 +154,12 @@ function whyUnfit(state: ClusterState, group: Group): string | null {
       peer.heartbeat?.asks[name] === record.epoch && !group.volumes.some(({ name: volume }) =>
         peer.heartbeat?.replicas[volume]?.disk === "Diskless"
       ) && holdsAll(peer.heartbeat, record);
+    const holdsPart = peer !== undefined && isAlive(peer) && peer.heartbeat !== null &&
+      peer.heartbeat.asks[name] === record.epoch && !holdsAll(peer.heartbeat, record);
+    if (holdsPart) {
+      return `${owner.node} has ${name} to synchronize some of its volumes and keeps its lease; say ` +
+        `"bascule standby ${owner.node}" first`;
+    }
     if (serves) {
       return `${owner.node} is heard and runs ${name}; move it with "bascule move ${name}"`;
     }

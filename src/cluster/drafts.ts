@@ -67,21 +67,21 @@ export interface Forced {
 /** What is not as in every take. */
 export interface Unusual {
   readonly forced?: Forced;
-  /** The volumes that it is for, see `resync_first.ts`; undefined: all. */
-  readonly part?: readonly string[] | undefined;
+  /** Volumes that it is not for, with the replica that keeps each, see `resync_first.ts`. */
+  readonly leaves?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
  * TAKE. From `released` it keeps generation and in-sync set. From anybody else, an earlier run of this
  * node included, and at the first record, the set becomes this node's replica alone, under a
  * new generation: the others may hold writes that were never acknowledged. The set of a volume that it
- * is not for keeps its generation, as when an owner's own disk fails, and names nobody here.
+ * is not for keeps its generation, as when an owner's own disk fails, and names the replica that keeps it.
  */
 export function takeChange(
   state: ClusterState,
   group: Group,
   base: GroupRecord | null,
-  { forced, part }: Unusual = {},
+  { forced, leaves }: Unusual = {},
 ): Change {
   const takes: Takes | undefined = base?.owner ? { ...base.owner, epoch: base.epoch } : undefined;
   const keeps = base !== null && base.owner === null && forced === undefined;
@@ -95,9 +95,12 @@ export function takeChange(
     for (const { name } of group.volumes) {
       const kept = base?.volumes[name];
       const own = state.replicas.get(name)?.replicaId;
-      if (part !== undefined && !part.includes(name) && kept !== undefined) {
-        const { generation, upToDate } = kept;
-        volumes[name] = { generation, upToDate: upToDate.filter((id) => id !== own) };
+      const keeper = leaves?.[name];
+      if (keeper !== undefined) {
+        if (!kept?.upToDate.includes(keeper)) {
+          throw new Error(`${name} cannot be left to ${keeper}, which the record does not name`);
+        }
+        volumes[name] = { generation: kept.generation, upToDate: [keeper] };
         continue;
       }
       if (keeps && kept !== undefined) {

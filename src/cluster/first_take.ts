@@ -61,7 +61,8 @@ export function firstTake(input: OwnershipInput): Decision {
     return wait("booting", "Some nodes have not been heard since the start");
   }
   if (rank > 0 && input.waitedFor < rank * input.delayPerRank) {
-    return { ...wait("after-you", `${first} may take the group first`), to: first };
+    const waits = wait("after-you", `${first} may take the group first`);
+    return { ...waits, to: first, waitsFor: first };
   }
   return {
     action: "take",

@@ -72,7 +72,7 @@ function decideNow(state: ClusterState, group: Group): Decision {
   if (group.phase === "stopping" || group.phase === "releasing") return group.decision;
   const decision = decide(gatherFacts(state, group));
   group.decision = decision;
-  const first = decision.why.rule === "after-you" ? decision.to : undefined;
+  const first = decision.waitsFor;
   if (first === undefined) {
     // Once the wait is over the take must not begin it anew.
     if (decision.action !== "take") group.waiting = null;
@@ -148,7 +148,9 @@ function nextChange(state: ClusterState, group: Group, decision: Decision): Chan
   }
   const retake = group.underMark && (phase === "running" || phase === "starting");
   if ((phase !== "idle" && !retake) || decision.action !== "take" || state.shutdown) return null;
-  const change = takeChange(state, group, record, { part: decision.part });
+  // A person who promotes by force wants something else.
+  if (decision.leaves && isPromoted(state, group)) return null;
+  const change = takeChange(state, group, record, { leaves: decision.leaves });
   // The own voter would refuse: asking the others now would only be noise.
   if (change.takes && refusalEnds(state, group.config.name, change.takes) > 0) return null;
   return change;
@@ -196,12 +198,20 @@ function beginLife(state: ClusterState, group: Group, record: GroupRecord): void
   if (state.shutdown) group.phase = "releasing";
 }
 
-/** A take for all volumes names own replicas of all: what its record leaves out is not this life's. */
+function isPromoted(state: ClusterState, { config: { name } }: Group): boolean {
+  return state.commands.some(({ command }) => command.type === "promote" && command.group === name);
+}
+
+/**
+ * A take for all volumes names own replicas of all: what its record leaves to another's is not this
+ * life's. Of a replica that tells nothing now that cannot be said, and its start fails by itself.
+ */
 function partOf(state: ClusterState, group: Group, record: GroupRecord): readonly string[] | null {
-  const part = group.volumes.map(({ name }) => name).filter((name) =>
-    record.volumes[name]?.upToDate.includes(state.replicas.get(name)?.replicaId ?? "")
-  );
-  return part.length === group.volumes.length ? null : part;
+  const part = group.volumes.map(({ name }) => name).filter((name) => {
+    const own = state.replicas.get(name)?.replicaId ?? "";
+    return own === "" || record.volumes[name]?.upToDate.includes(own);
+  });
+  return part.length === 0 || part.length === group.volumes.length ? null : part;
 }
 
 /** The take under a standing mark is chosen: the group goes on, in the new epoch. */

@@ -81,8 +81,10 @@ export interface Decision {
   readonly action: "none" | "take" | "release" | "wait";
   /** Who is expected to own it next. */
   readonly to?: string;
-  /** Of a take: it is for these volumes alone, which are to be synchronized first. */
-  readonly part?: readonly string[];
+  /** Of a take for a part: the volumes that it is not for, each with the replica that keeps it. */
+  readonly leaves?: Readonly<Record<string, string>>;
+  /** What the take of this node waits for; the time is counted as long as it stays the same. */
+  readonly waitsFor?: string;
   readonly why: Reason;
 }
 
@@ -128,7 +130,7 @@ function decideAsOwner(input: OwnershipInput): Decision {
       : `${self.node} is in standby: the group goes to ${best}`;
     return release("standby", text, best);
   }
-  if (input.part !== null) return resynced(self.node, input.part, best);
+  if (input.part !== null) return resynced(input, record!, input.part, best);
   const wanted = record?.wanted;
   if (wanted !== undefined && wanted !== self.node && best === wanted) {
     return release("moved", `An operator moved the group to ${wanted}`, wanted);
@@ -144,15 +146,24 @@ function decideAsOwner(input: OwnershipInput): Decision {
 }
 
 /** The owner of a part waits until another node has all the newest data. */
-function resynced(self: string, part: readonly string[], best: string | undefined): Decision {
-  if (best !== undefined) {
-    return release(
-      "resynced",
-      `${best} has the newest data of all volumes now: it runs the group`,
-      best,
-    );
-  }
+function resynced(
+  input: OwnershipInput,
+  record: GroupRecord,
+  part: readonly string[],
+  best: string | undefined,
+): Decision {
+  const { self: { node: self }, group: { candidates }, nodes } = input;
   const names = part.join(", ");
+  if (best !== undefined) {
+    const text = `${best} has the newest data of all volumes now: it runs the group`;
+    return release("resynced", text, best);
+  }
+  const leads = resyncsFirst(input, record, candidates).some(({ source }) => source === self);
+  const others = nodes.filter(({ node }) => node !== self && candidates.includes(node));
+  if (!leads && others.every(({ alive, phase }) => alive && phase === "running")) {
+    const text = `No node can become able to run the group by a resync of ${names} from here`;
+    return release("resync-first-ends", text, undefined);
+  }
   return none(
     "resync-first",
     `${self} has the newest data of ${names}, but not of the group's other volumes: another node ` +
@@ -260,8 +271,18 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
   if (input.booting && record.owner?.node !== self.node) {
     return wait("booting", "Some nodes have not been heard since the start", known);
   }
-  if (rank > 0 && input.waitedFor < rank * input.delayPerRank) {
-    return { ...wait("after-you", `${first} may take the group first`, known), to: first };
+  const waitsFor = parts.length > 0 ? `${first} for a part` : first;
+  if (parts.length > 0 && rank === 0 && input.waitedFor < input.settleTime) {
+    const text = "No node has the newest data of all volumes; if that lasts, they are synchronized";
+    return { ...wait("resync-first-soon", text, known), to: first, waitsFor };
+  }
+  const patience = rank * input.delayPerRank + (parts.length > 0 ? input.settleTime : 0);
+  if (rank > 0 && input.waitedFor < patience) {
+    return {
+      ...wait("after-you", `${first} may take the group first`, known),
+      to: first,
+      waitsFor,
+    };
   }
   const from = record.owner === null
     ? "it is released"
@@ -275,7 +296,7 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
       `No node has the newest data of all volumes. ${self.node} takes the group to bring ` +
       `${names} to ${part.target}, which has the rest and then runs it: ${from}`;
     const why = { rule: "resync-first", text, known: { ...known, for: part.target } };
-    return { action: "take", to: self.node, part: part.volumes, why };
+    return { action: "take", to: self.node, leaves: part.leaves, why };
   }
   const why: Reason = { rule: "take", text: `${self.node} takes the group: ${from}`, known };
   return { action: "take", to: self.node, why };

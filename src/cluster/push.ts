@@ -10,7 +10,7 @@
 import { acceptedCluster } from "./accepted.ts";
 import { knownGroup } from "./facts.ts";
 import { changeMembers, isAlive, type Peer } from "./membership.ts";
-import { protocolOf } from "./protocol.ts";
+import { unfitFor } from "./protocol.ts";
 import { majorityOf } from "./quorum.ts";
 import { type ClusterState, emit, knownCluster, note } from "./state.ts";
 import type { ClusterRecord, Voter } from "./types.ts";
@@ -121,7 +121,7 @@ function isReady(state: ClusterState, record: ClusterRecord, peer: Peer): boolea
   const { heartbeat } = peer;
   return isAlive(peer) && heartbeat !== null && heartbeat.configHash === record.config &&
     heartbeat.phase !== "stopping" && heartbeat.holds === 0 &&
-    heartbeat.speaks.newest >= protocolOf(record) &&
+    unfitFor(record, heartbeat.speaks) === null &&
     state.now - peer.aliveSince >= state.timing.deadtime;
 }
 

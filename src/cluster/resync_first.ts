@@ -20,6 +20,8 @@ export interface ResyncFirst {
   readonly volumes: readonly string[];
   /** It holds the newest data of all the others. */
   readonly target: string;
+  /** By name of the other volumes: the target's replica. */
+  readonly leaves: Readonly<Record<string, string>>;
 }
 
 /** All ways, the sources in the given order. */
@@ -28,15 +30,26 @@ export function resyncsFirst(
   record: GroupRecord,
   order: readonly string[],
 ): ResyncFirst[] {
+  const waits = input.volumes.some(({ afterPowerLoss }) => afterPowerLoss === "go");
+  // Then one that may miss writes is let go, and may be able to run all.
+  if (waits && !input.initdeadPassed) return [];
   const ready = order.flatMap((node) => {
     const facts = factsOf(input, node);
-    return facts === undefined || nodeObjection(facts) !== null ? [] : [facts];
+    if (facts === undefined || nodeObjection(facts) !== null) return [];
+    // One that has not told of all its replicas yet may be able to run all.
+    const isHeard = input.volumes.every(({ name }) =>
+      (facts.replicas[name]?.replicaId ?? "") !== ""
+    );
+    return isHeard ? [facts] : [];
   });
   return ready.flatMap((source) => {
     const volumes = fitFor(input, record, source);
     if (volumes.length === 0 || volumes.length === input.volumes.length) return [];
     const target = ready.find((each) => each !== source && completes(input, record, each, volumes));
-    return target === undefined ? [] : [{ source: source.node, volumes, target: target.node }];
+    if (target === undefined) return [];
+    const left = input.volumes.map(({ name }) => name).filter((name) => !volumes.includes(name));
+    const leaves = Object.fromEntries(left.map((name) => [name, target.replicas[name]!.replicaId]));
+    return [{ source: source.node, volumes, target: target.node, leaves }];
   });
 }
 
@@ -60,7 +73,6 @@ function completes(
   const fit = fitFor(input, record, facts);
   return input.volumes.every(({ name }) => {
     if (!volumes.includes(name)) return fit.includes(name);
-    const replica = facts.replicas[name];
-    return replica !== undefined && replica.replicaId !== "" && replica.disk !== "Diskless";
+    return facts.replicas[name]!.disk !== "Diskless";
   });
 }

@@ -82,7 +82,7 @@ function isDead(stat: ProcessStat): boolean {
 /** Whether a process leads its own process group; one that has ended counts as well. */
 export function leadsGroup(pid: number): boolean {
   const stat = statOf(pid);
-  return stat === undefined || stat.group === pid;
+  return stat === undefined || isDead(stat) || stat.group === pid;
 }
 
 /**

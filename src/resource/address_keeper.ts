@@ -103,9 +103,9 @@ export class AddressKeeper {
    */
   #announce(nth: number): void {
     const { address, on } = this.#kept;
-    if (nth > 0 && !this.#mayServe()) return;
     try {
-      if (!announceAddress(on, address)) return;
+      const may = nth === 0 || this.#mayServe();
+      if (may && !announceAddress(on, address)) return;
       if (nth === 0) this.#log("info", `${address} is announced on ${on.name}`);
     } catch (error) {
       this.#log("warning", `${address} was not announced on ${on.name}: ${text(error)}`);

@@ -13,6 +13,9 @@ const OUTPUT_PATIENCE = 200;
 /** How often it is looked whether a child leads its group already, in milliseconds. */
 const LEAD_INTERVAL = 1;
 
+/** How long that may take, in milliseconds. */
+const LEAD_PATIENCE = 2_000;
+
 /** What to run. */
 export interface ChildOptions {
   /** Program and arguments. */
@@ -85,7 +88,12 @@ export class Child {
         const path = options.environment["PATH"] ?? Deno.env.get("PATH") ?? "";
         findProgram(program, path, options.directory);
         const process = new Deno.Command(SETSID, { args: [program, ...args], ...common }).spawn();
-        while (!leadsGroup(process.pid)) await pause(LEAD_INTERVAL);
+        const limit = performance.now() + LEAD_PATIENCE;
+        while (!leadsGroup(process.pid) && performance.now() < limit) await pause(LEAD_INTERVAL);
+        if (!leadsGroup(process.pid)) {
+          process.kill("SIGKILL");
+          throw new Error(`${SETSID} made no process group within ${LEAD_PATIENCE / 1000} s`);
+        }
         return new Child(process, options.onLine);
       }
       const process = new Deno.Command(program, {

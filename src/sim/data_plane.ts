@@ -89,7 +89,6 @@ export class DataPlane implements VolumeIo {
       sessionSeed: world.chance.below(2 ** 31),
       now: machine.now,
     }, this.#disk.metadata);
-    this.#shell.reported(this.#volume.report());
     this.#tickLater();
   }
 

@@ -78,6 +78,8 @@ export interface Options {
   readonly protocol: ReplicationProtocol;
   readonly volatileCache: boolean;
   readonly soleBoot: boolean;
+  /** Share of the starts of an agent at which a disk comes late. */
+  readonly lateDisks: number;
   readonly onIoError: "detach" | "hand-over";
   readonly afterPowerLoss: "wait" | "go";
   readonly failback: "never" | "now";
@@ -122,6 +124,7 @@ export const PLAIN: Options = {
   protocol: "C",
   volatileCache: true,
   soleBoot: false,
+  lateDisks: 0,
   onIoError: "detach",
   afterPowerLoss: "wait",
   failback: "never",
@@ -180,6 +183,7 @@ export function drawOptions(seed: number, duration: number): Options {
     protocol,
     volatileCache: power !== "none" || chance.is(0.5),
     soleBoot: chance.is(0.2),
+    lateDisks: Chance.named(seed, "late disks").is(0.3) ? 0.2 : 0,
     onIoError: chance.is(0.7) ? "detach" : "hand-over",
     afterPowerLoss: power === "many" && chance.is(0.2) ? "go" : "wait",
     failback: chance.is(0.3) ? "now" : "never",

@@ -6,6 +6,7 @@
 import type { GroupRecord, VolumeRecord } from "../cluster/types.ts";
 import type { VolumeAsk, VolumeOrder, VolumeReport } from "../volume/types.ts";
 import type { Agent } from "./agent.ts";
+import { Chance } from "./chance.ts";
 import type { VolumeConfig } from "../config/types.ts";
 import { DataPlane } from "./data_plane.ts";
 import { checkVerified } from "./health.ts";
@@ -35,9 +36,14 @@ export class VolumeShell {
     this.#disk = disk;
   }
 
-  /** Starts the volume's thread. */
+  /** Starts the volume's thread; a disk may come late. */
   open(): void {
-    const { machine } = this.agent;
+    const { machine, state } = this.agent;
+    const { options: { seed, deadtime, lateDisks } } = machine.world;
+    const run = `${machine.name} ${state.self.incarnation} opens ${this.config.name}`;
+    const chance = Chance.named(seed, run);
+    const wait = chance.is(lateDisks) ? chance.between(0, deadtime) : 0;
+    this.#ordersUntil = machine.world.now + wait;
     this.#later("orders", () => {
       const plane = new DataPlane(this, machine, this.#disk);
       machine.onWorker(() => {

@@ -88,6 +88,8 @@ export class VolumeContext {
   leaseUntil = 0;
   /** Something that is reported has changed. */
   changed = true;
+  /** The superblock says that this run has begun, and whether the last one's writes may be missing. */
+  opened = false;
   /** Called when local I/O has ended while somebody waits for that. */
   #idle: (() => void)[] = [];
   #dataIo = 0;
@@ -135,6 +137,11 @@ export class VolumeContext {
   /** Milliseconds since 1970, of a clock that may be wrong: for people. */
   get wall(): number {
     return Math.round(this.init.wallClock + this.now - this.init.now);
+  }
+
+  /** Whether anything is reported yet: before that a replica that lost its cache looks like a whole one. */
+  get isTold(): boolean {
+    return this.opened || this.failure !== null;
   }
 
   /** This replica's id. */

@@ -98,7 +98,10 @@ export class Resync extends BlockWalk {
   /** Time passed: what could not be read is tried again now and then. */
   override tick(): void {
     const { now } = this.context;
-    if (this.active && this.#stuckAt !== null && now - this.#stuckAt >= RETRY_EVERY) {
+    // Each may take its disk seconds: one round after the other, and clients in between.
+    const busy = this.#singly.length > 0 || this.underWay > 0;
+    if (this.stuck && busy) this.#stuckAt = now;
+    else if (this.stuck && now - this.#stuckAt! >= RETRY_EVERY) {
       this.#stuckAt = now;
       this.#singly = [...this.#unreadable];
     }
@@ -241,6 +244,7 @@ export class Resync extends BlockWalk {
     if (bitmap.count > this.#unreadable.size) {
       // A flush that began before this session found the peer wanting, and set bits behind.
       this.#cursor = 0;
+      this.#stuckAt = null;
       this.total = this.done + bitmap.count;
       this.pump();
       return;

@@ -87,6 +87,7 @@ export class Roles {
             dirtyBlocks: bitmap.count,
             logExtents: metadata.logExtents.length,
           });
+          context.opened = true;
           context.changed = true;
           if (metadata.damage.length > 0) this.#parts.log.rewrite(done);
           else done();
@@ -356,9 +357,8 @@ export class Roles {
     }
     context.knownEpoch = Math.max(context.knownEpoch, order.epoch);
     if (context.role === "Primary") {
-      if (order.mine && order.epoch === context.epoch) {
-        this.#adoptOwn(order);
-      } else if (order.mine && order.epoch > context.epoch && this.#servesAlone()) {
+      if (order.mine && order.epoch === context.epoch) return this.#bear(order, done);
+      if (order.mine && order.epoch > context.epoch && this.#servesAlone) {
         this.#moveOn(order, done);
         return;
       } else if (order.epoch >= context.epoch) {
@@ -386,7 +386,7 @@ export class Roles {
   }
 
   /** Primary under the `sole` mark of its epoch, as the only member. */
-  #servesAlone(): boolean {
+  get #servesAlone(): boolean {
     const { superblock, epoch, isOnlyMember } = this.#context;
     return superblock.value.sole?.epoch === epoch && isOnlyMember;
   }
@@ -426,6 +426,21 @@ export class Roles {
     });
   }
 
+  /**
+   * The set's generation is durable here before anything is answered under it: where nobody else holds
+   * the record, it alone tells the peer that this replica was written apart.
+   */
+  #bear(order: RecordOrder, done: () => void): void {
+    const { superblock } = this.#context;
+    const generations = adopt(superblock.value.generations, order.record.generation);
+    const follow = (): void => {
+      if (this.#context.role === "Primary") this.#adoptOwn(order);
+      done();
+    };
+    if (generations === superblock.value.generations) follow();
+    else superblock.update({ generations }, follow);
+  }
+
   /** The newest known-chosen record of our own epoch: who must have a write from now on. */
   #adoptOwn(order: RecordOrder): void {
     const context = this.#context;
@@ -448,13 +463,9 @@ export class Roles {
       : context.joining !== null
       ? own.sole
       : null;
-    const generations = adopt(own.generations, generation);
     const pending = own.pending === generation ? null : own.pending;
-    if (
-      generations !== own.generations || pending !== own.pending || sole !== own.sole ||
-      !sameList(upToDate, own.upToDate)
-    ) {
-      superblock.update({ generations, pending, upToDate, sole }, () => {
+    if (pending !== own.pending || sole !== own.sole || !sameList(upToDate, own.upToDate)) {
+      superblock.update({ pending, upToDate, sole }, () => {
         context.changed = true;
         this.#parts.requests.review();
       });

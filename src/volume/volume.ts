@@ -445,7 +445,7 @@ class VolumeMachine implements Volume {
 
   #tell(): void {
     const context = this.#context;
-    if (!context.changed) return;
+    if (!context.changed || !context.isTold) return;
     context.changed = false;
     this.#reportedAt = context.now;
     this.#reportedDirty = context.bitmap.count;

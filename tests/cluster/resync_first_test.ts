@@ -79,18 +79,34 @@ function input(change: Partial<OwnershipInput> = {}): OwnershipInput {
 }
 
 function says(change: Partial<OwnershipInput>): string {
-  const { action, to, part, why } = decide(input(change));
+  const { action, to, leaves = {}, why } = decide(input(change));
   assert.ok(why.text.length > 10);
-  return [action, why.rule, to ?? "-", ...part ?? []].join(" ");
+  const left = Object.entries(leaves).map(([volume, replica]) => `${volume}=${replica}`);
+  return [action, why.rule, to ?? "-", ...left].join(" ");
 }
 
+/** For as long as a part is waited for. */
+const LASTS = { waitedFor: 1000 };
+
 Deno.test("the last owner takes its part first, and says for whom; the other lets it, for a while", () => {
-  assert.equal(says({}), "take resync-first a data");
-  const { why } = decide(input());
+  assert.equal(says({}), "wait resync-first-soon a", "it may be only a moment");
+  assert.equal(says(LASTS), "take resync-first a logs=b-logs");
+  const { why } = decide(input(LASTS));
   assert.match(why.text, /a takes the group to bring data to b, which has the rest/);
   const b = { self: { node: "b", incarnation: 2 } };
-  assert.equal(says(b), "wait after-you a");
-  assert.equal(says({ ...b, waitedFor: 400 }), "take resync-first b logs");
+  assert.equal(says({ ...b, ...LASTS }), "wait after-you a");
+  assert.equal(says({ ...b, waitedFor: 1400 }), "take resync-first b data=a-data");
+});
+
+Deno.test("nobody takes a part before all its replicas have told how they are", () => {
+  // Breaks when a restart takes a part, and leaves the rest to others, because one volume opened first.
+  const early = facts("a", { replicas: { data: health("a-data") } });
+  assert.equal(says({ ...LASTS, nodes: [early, facts("b")] }), "wait no-candidate -");
+  const unread = facts("a", { replicas: { data: health("a-data"), logs: health("") } });
+  assert.equal(says({ ...LASTS, nodes: [unread, facts("b")] }), "wait no-candidate -");
+  const go = [{ ...DATA!, afterPowerLoss: "go" as const }, LOGS];
+  assert.equal(says({ ...LASTS, volumes: go, initdeadPassed: false }), "wait no-candidate -");
+  assert.equal(says({ ...LASTS, volumes: go }), "take resync-first a logs=b-logs");
 });
 
 Deno.test("whoever holds everything takes as ever", () => {
@@ -115,7 +131,7 @@ Deno.test("nobody takes a part that leads nowhere", () => {
   );
   // It could not receive data; but a may receive logs.
   const noDisk = { data: health("b-data", { disk: "Diskless" }), logs };
-  assert.equal(says(b({ replicas: noDisk })), "wait other-takes b");
+  assert.equal(says({ ...b({ replicas: noDisk }), ...LASTS }), "wait other-takes b");
   const noLogs = facts("a", {
     replicas: { data: health("a-data"), logs: health("a-logs", { disk: "Diskless" }) },
   });
@@ -138,4 +154,14 @@ Deno.test("the owner of a part keeps it until another node holds everything, the
     volumes: { ...volumes, data: { ...volumes["data"]!, upToDate: ["a-data", "b-data"] } },
   };
   assert.equal(says({ ...owner, record: grown }), "release resynced b");
+  assert.equal(
+    says({ ...owner, nodes: [facts("a"), facts("b", { alive: false })] }),
+    "none resync-first -",
+  );
+  const noDisk = { data: health("b-data", { disk: "Diskless" }), logs: health("b-logs") };
+  assert.equal(
+    says({ ...owner, nodes: [facts("a"), facts("b", { replicas: noDisk })] }),
+    "release resync-first-ends -",
+    "the other way may lead somewhere",
+  );
 });

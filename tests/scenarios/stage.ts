@@ -240,6 +240,7 @@ function optionsFor(config: Config, extra: Partial<Options>): Options {
   return {
     ...drawOptions(1, 0),
     spare: false,
+    lateDisks: 0,
     keepalive,
     deadtime,
     runners: config.nodes.filter(({ witness }) => !witness).length,

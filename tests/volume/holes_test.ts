@@ -1,6 +1,7 @@
 /** The scenarios in which earlier drafts of the protocol lost data, each told as it happened. */
 
 import assert from "node:assert/strict";
+import { type VolumeReport } from "../../src/volume/types.ts";
 import { FrameKind, RequestKind } from "../../src/volume/types.ts";
 import { FrameHeader } from "../../src/wire/replication.ts";
 import { isFrame } from "./harness.ts";
@@ -453,4 +454,45 @@ Deno.test("a session that ends between JOINED and GROW leaves the sole mark as i
   // Nobody tells the record again.
   world.run(100);
   assert.deepEqual(pair.superblock(0).sole, marked);
+});
+
+Deno.test("a replica tells nothing of itself before it has written down that it lost its cache", () => {
+  // Breaks when it looks whole for a moment after a loss of power, and takes what another has kept.
+  const pair = Pair.settled({ volatileCache: true });
+  const [, beta] = pair.world.nodes;
+  pair.fail(1, true);
+  pair.world.diskMay = (node, what) => node !== 1 || what !== "disk meta";
+  pair.restart(1, true);
+  const told: VolumeReport[] = [];
+  Object.defineProperty(beta, "report", {
+    get: () => told.at(-1) ?? null,
+    set: (report: VolumeReport) => told.push(report),
+  });
+  pair.settle(200, [0]);
+  assert.equal(told.length, 0);
+  pair.world.diskMay = () => true;
+  pair.settle(20, [0]);
+  assert.equal(told[0]!.unclean, true);
+});
+
+Deno.test("a write is answered alone only when the replica bears the generation that says so", () => {
+  // Breaks when two survivors that wrote apart are made one, as a kill left the one without a sign of it.
+  const pair = Pair.settled();
+  const before = pair.superblock(0).generations.current;
+  pair.world.setLink(false);
+  const write = pair.world.request(0, Write, 7);
+  pair.settle(200);
+  // The generation of the smaller set is minted; the record comes, and nothing is durable after it.
+  for (let passed = 0; pair.cluster.register.upToDate.length > 1; passed++) {
+    assert.ok(passed < 300, "beta stays in the set");
+    pair.world.run(10);
+    while (pair.cluster.proposals.length > 0) pair.cluster.apply(0);
+  }
+  pair.world.diskMay = (node, what) => node !== 0 || what !== "disk meta";
+  pair.settle(200);
+  assert.equal(write.answered, null);
+  pair.world.diskMay = () => true;
+  pair.settle(50);
+  assert.equal(write.answered, 0);
+  assert.notEqual(pair.superblock(0).generations.current, before);
 });

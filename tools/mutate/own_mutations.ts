@@ -1,7 +1,7 @@
 /** Mutations of our own: rules that the protocol's list does not name, and holes that were found here. */
 
 import type { Mutation } from "./mutation.ts";
-import { RETAKES } from "./worlds.ts";
+import { CHURN, MOVES, RETAKES } from "./worlds.ts";
 
 const ACCEPTOR = "src/cluster/acceptor.ts";
 
@@ -73,7 +73,8 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
   {
     number: 108,
     name: "doubt-is-forgotten",
-    seeds: 300,
+    seeds: 200,
+    world: CHURN,
     patches: [{
       file: "src/cluster/register.ts",
       before: "  if (accepting && !isImpossible(attempt)) register.doubt = true;\n",
@@ -124,7 +125,8 @@ export const OWN_MUTATIONS: readonly Mutation[] = [
   {
     number: 115,
     name: "release-before-the-stop",
-    seeds: 200,
+    seeds: 100,
+    world: MOVES,
     patches: [{
       file: "src/cluster/register.ts",
       before:

@@ -132,3 +132,13 @@ export const LATE_IO: DirectedWorld = {
     { at: 41_000, fault: "slowDisk", node: "n1", volume: "data", latency: [3000, 8000], for: 3500 },
   ],
 };
+/** A group is moved while a write is under way that only its owner's disk has; the new owner goes soon. */
+export const MOVES: DirectedWorld = {
+  options: { clients: 12, think: 50, writes: 0.05 },
+  faults: [
+    { at: 30_000, fault: "weather", routes: ["n2>w1/0", "n2>n1/0"], ...SLOW },
+    { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 80_000 },
+    { at: 40_080, fault: "command", node: "n1", command: { type: "move", group: "web" } },
+    { at: 41_800, fault: "kill", node: "n2", down: 65_000 },
+  ],
+};

@@ -153,7 +153,6 @@ export class DataPlane implements VolumeIo, ExportHost, ReplicationEvents {
         type: "ready",
         ready: { engine: this.engine.name, reason: this.#engineReason, port: this.#links.port },
       });
-      this.#post({ type: "report", report: this.#volume.report() });
       while (!this.#over) this.#turn();
     } finally {
       this.#close();
