@@ -54,8 +54,6 @@ export class DataPlane implements VolumeIo {
   #dialing = 0;
   readonly #buffers: (Int32Array | null)[] = [];
   readonly #freeBuffers: number[] = [];
-  /** What its cache held may be missing, as it said before it became Primary. */
-  #unclean = false;
   readonly #requests = new Map<number, { request: ClientRequest; buffer: number }>();
   #nextRequest = 0;
 
@@ -129,8 +127,9 @@ export class DataPlane implements VolumeIo {
   /** An order from the main thread. */
   order(order: VolumeOrder): void {
     if (order.type === "demote" || order.type === "close") this.serving = false;
-    if (order.type === "promote") {
-      this.#unclean = newestSuperblock(this.disk.metadata).superblock?.unclean ?? false;
+    if (order.type === "promote" && newestSuperblock(this.disk.metadata).superblock?.unclean) {
+      // What a loss of power took shows when its replica is served. It may be killed on the way there.
+      this.machine.world.history(this.volume).storageLost(this.machine.world.now);
     }
     this.#volume.order(order);
   }
@@ -409,10 +408,7 @@ export class DataPlane implements VolumeIo {
     this.machine.effect();
     if (ask.type === "promoted") {
       this.serving = true;
-      const { world } = this.machine;
-      const { survivors, bearers } = world;
-      // What a loss of power took shows when its replica is served.
-      if (this.#unclean) world.history(this.volume).storageLost(world.now);
+      const { survivors, bearers } = this.machine.world;
       if (survivors === null) {
         checkPromoted(this, ask.epoch);
         bearers.promoted(this, ask.epoch);
