@@ -76,11 +76,15 @@ export class End {
     this.#incoming.length = 0;
   }
 
-  /** The connection breaks: what is under way is lost in part, each end learns of it in its time. */
+  /**
+   * The connection breaks: what is under way is lost in part, each end learns of it in its time, or one
+   * by the other's silence alone.
+   */
   reset(patience: number): void {
+    let silent = 0;
     for (const end of [this, this.#peer!]) {
       end.#lose();
-      if (this.#world.chance.is(0.2)) continue;
+      if (this.#world.chance.is(0.2) && ++silent === 1) continue;
       this.#world.schedule.after(this.#world.chance.between(0, patience), () => {
         end.#arrive({ closed: "connection reset" });
       });
