@@ -111,7 +111,7 @@ export class ReadPath {
 
   #fromPeer(op: Op): void {
     const { others, detach, bitmap } = this.#context;
-    const { streaming, syncing, stuck, peerId } = this.#link;
+    const { streaming, peerId } = this.#link;
     op.source = Source.Peer;
     op.peer = PeerState.None;
     if (detach === Detach.Asked) return;
@@ -120,7 +120,8 @@ export class ReadPath {
       this.#refuse(op);
     } else if (streaming && member && detach !== Detach.No) {
       this.#ask(op);
-    } else if (streaming && member && (!syncing || stuck)) {
+    } else if (streaming && member) {
+      // To wait for the end of a resync could be for ever: it may wait for a write behind this read.
       const dirty = bitmap.next(Math.floor(op.offset / BLOCK_BYTES));
       if (dirty >= 0 && dirty * BLOCK_BYTES < op.offset + op.length) this.#refuse(op);
       else this.#ask(op);

@@ -31,8 +31,6 @@ export interface Replication {
   readonly peerId: string;
   /** Dirty blocks are still to be copied in this session. */
   readonly syncing: boolean;
-  /** The resync has copied all that can be read here. */
-  readonly stuck: boolean;
   /** The peer holds everything, is connected, and could stand in for the local disk. */
   readonly holdsAll: boolean;
   /** Sends the present chunk of an operation, or a FLUSH; sets `peer`, `frames` and `sentAt`. */

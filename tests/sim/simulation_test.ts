@@ -5,13 +5,17 @@ import { simulate } from "../../src/sim/simulation.ts";
 import { KNOWN_WORLDS } from "./seeds.ts";
 
 const MINUTE = 60_000;
-/** Each time others: more of them where `CI` is set, or as many as are asked for. */
+/**
+ * Fresh ones on a developer's machine, each time others; where `CI` is set the same 1,500, so that a
+ * failure there is the work of the change under test. A number of fresh ones can be asked for anywhere.
+ */
 const ASKED = Deno.env.get("BASCULE_FRESH_WORLDS");
-const WORLDS = Number(ASKED ?? (Deno.env.has("CI") ? 2000 : 200));
+const FIXED = ASKED === undefined && Deno.env.get("CI") !== undefined;
+const WORLDS = FIXED ? 1500 : Number(ASKED ?? 200);
 
-Deno.test(`no promise is broken in ${WORLDS} fresh worlds`, async () => {
+Deno.test(`no promise is broken in ${WORLDS} ${FIXED ? "" : "fresh "}worlds`, async () => {
   assert.ok(WORLDS > 0, "BASCULE_FRESH_WORLDS is no number");
-  const from = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  const from = FIXED ? 1 : crypto.getRandomValues(new Uint32Array(1))[0]!;
   const duration = 10 * MINUTE;
   const jobs = navigator.hardwareConcurrency;
   const broken: string[] = [];

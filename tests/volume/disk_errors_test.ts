@@ -375,3 +375,22 @@ Deno.test("a member that lost its cache and cannot be given all back leaves the 
   assert.deepEqual(pair.cluster.register.upToDate, ["aaaaaaaa"]);
   assert.equal(alpha.report!.peers[0]!.outOfSyncBytes, 4096);
 });
+
+Deno.test("an unreadable block, a write behind its read, and a member that lost its cache do not wait for each other", () => {
+  // Breaks when a read waits for the end of a resync whose batch waits for the write behind it.
+  const pair = Pair.settled({ onIoError: "detach", volatileCache: true });
+  const [alpha] = pair.world.nodes;
+  pair.world.request(0, Write, 7);
+  pair.settle(100);
+  pair.fail(1, true);
+  alpha.disk.badBlocks.add(7);
+  const read = pair.world.request(0, Read, 7);
+  pair.world.run(5);
+  const write = pair.world.request(0, Write, 7);
+  pair.restart(1, true);
+  pair.settle(8000);
+  assert.notEqual(read.answered, null);
+  assert.equal(write.answered, 0);
+  assert.equal(alpha.report!.peers[0]!.connection, "Connected");
+  assert.equal(alpha.report!.peers[0]!.outOfSyncBytes, 0);
+});
