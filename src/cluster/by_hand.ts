@@ -150,18 +150,15 @@ function whyUnfit(state: ClusterState, group: Group): string | null {
   const owner = record?.owner;
   if (owner && owner.node !== state.self.node) {
     const peer = state.membership.peers.get(owner.node);
-    const serves = peer !== undefined && isAlive(peer) &&
-      peer.heartbeat?.asks[name] === record.epoch && !group.volumes.some(({ name: volume }) =>
-        peer.heartbeat?.replicas[volume]?.disk === "Diskless"
-      ) && holdsAll(peer.heartbeat, record);
-    const holdsPart = peer !== undefined && isAlive(peer) && peer.heartbeat !== null &&
-      peer.heartbeat.asks[name] === record.epoch && !holdsAll(peer.heartbeat, record);
-    if (holdsPart) {
-      return `${owner.node} has ${name} to synchronize some of its volumes and keeps its lease; say ` +
-        `"bascule standby ${owner.node}" first`;
-    }
-    if (serves) {
-      return `${owner.node} is heard and runs ${name}; move it with "bascule move ${name}"`;
+    const asking = peer && isAlive(peer) ? peer.heartbeat : null;
+    const isDiskless = group.volumes.some(({ name: volume }) =>
+      asking?.replicas[volume]?.disk === "Diskless"
+    );
+    if (asking && asking.asks[name] === record.epoch && !isDiskless) {
+      return holdsAll(asking, record)
+        ? `${owner.node} is heard and runs ${name}; move it with "bascule move ${name}"`
+        : `${owner.node} has ${name} to synchronize some of its volumes and keeps its lease; say ` +
+          `"bascule standby ${owner.node}" first`;
     }
   }
   return null;

@@ -315,3 +315,27 @@ Deno.test("sixteen nodes: a majority goes on, whoever is a witness", () => {
     assert.equal(world.view(other).quorum.votes, 16);
   }
 });
+
+Deno.test("promotion: an owner that has lost its disk is not taken for one that only synchronizes", () => {
+  // Breaks when the only node that has the data is told to wait for a resync that nobody makes.
+  const world = settled();
+  const report = world.node("a").state!.replicas.get("data")!;
+  const fail = () =>
+    world.event("a", { type: "replica", volume: "data", report: { ...report, disk: "Diskless" } });
+  fail();
+  const { epoch } = record(world, "a")!;
+  world.event("a", {
+    type: "shrink",
+    volume: "data",
+    epoch,
+    replicaId: "replica-a",
+    reason: "its own disk has failed",
+  });
+  world.until("a is out", () => members(world, "b").join() === "replica-b", 2 * DEADTIME);
+  fail();
+  world.run(DEADTIME / 2);
+  world.mayLose = true;
+  promote(world, "b");
+  world.run(2 * DEADTIME);
+  assert.equal(world.node("b").commands.get(1) ?? null, null, "nothing is refused");
+});
