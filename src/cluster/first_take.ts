@@ -8,7 +8,8 @@
 
 import type { VolumeConfig } from "../config/types.ts";
 import { rankCandidates } from "./candidates.ts";
-import type { Decision, OwnershipInput } from "./ownership.ts";
+import { type Decision, wait } from "./decision.ts";
+import type { OwnershipInput } from "./ownership.ts";
 
 /** Decides whether this node makes the first record of the group. */
 export function firstTake(input: OwnershipInput): Decision {
@@ -73,14 +74,6 @@ export function firstTake(input: OwnershipInput): Decision {
       known: { candidates: able.join(" ") },
     },
   };
-}
-
-function wait(
-  rule: string,
-  text: string,
-  known: Readonly<Record<string, string | number | boolean>> = {},
-): Decision {
-  return { action: "wait", why: { rule, text, known } };
 }
 
 function missingReplica(input: OwnershipInput): string | null {

@@ -13,7 +13,8 @@ import { watchNodes } from "./watch.ts";
 import { type Group, isServing, markedRecord } from "./group_state.ts";
 import { addVote, dropLease, holdsLease, updateLease } from "./lease.ts";
 import { nextMemberChange } from "./members.ts";
-import { decide, type Decision } from "./ownership.ts";
+import type { Decision } from "./decision.ts";
+import { decide } from "./ownership.ts";
 import { countVotes } from "./quorum.ts";
 import { dropGathering, goOn, isFree, needsRead, startChange } from "./register.ts";
 import type { Change, Outcome, Register } from "./register_state.ts";
@@ -255,7 +256,6 @@ function startUnderMark(state: ClusterState, group: Group): boolean {
   group.epoch = epoch;
   group.since = now;
   group.underMark = true;
-  group.part = null;
   group.forced = false;
   group.phase = "starting";
   const reports = Object.fromEntries(

@@ -2,7 +2,7 @@
 
 import type { GroupConfig, VolumeConfig } from "../config/types.ts";
 import type { OwnFailure } from "./failures.ts";
-import type { Decision } from "./ownership.ts";
+import type { Decision } from "./decision.ts";
 import type { GroupRecord, NodeRun, RegisterName } from "./types.ts";
 
 /**

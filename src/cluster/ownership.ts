@@ -8,7 +8,8 @@ import type { GroupConfig, VolumeConfig } from "../config/types.ts";
 import { sameRun } from "./ballot.ts";
 import { byReach, rankCandidates, type Ranked } from "./candidates.ts";
 import { firstTake } from "./first_take.ts";
-import { resyncsFirst } from "./resync_first.ts";
+import { type Decision, none, type Reason, release, wait } from "./decision.ts";
+import { keepPart, resyncsFirst } from "./resync_first.ts";
 import type { AgentPhase, GroupFailure, GroupRecord, NodeRun, ReplicaHealth } from "./types.ts";
 
 /** What is known about one configured node, this one included. */
@@ -69,25 +70,6 @@ export interface OwnershipInput {
   readonly pingSettle: number;
 }
 
-/** Why something is, or is not, done. */
-export interface Reason {
-  readonly rule: string;
-  readonly text: string;
-  readonly known: Readonly<Record<string, string | number | boolean>>;
-}
-
-/** What this node shall do about the group now. */
-export interface Decision {
-  readonly action: "none" | "take" | "release" | "wait";
-  /** Who is expected to own it next. */
-  readonly to?: string;
-  /** Of a take for a part: the volumes that it is not for, each with the replica that keeps it. */
-  readonly leaves?: Readonly<Record<string, string>>;
-  /** What the take of this node waits for; the time is counted as long as it stays the same. */
-  readonly waitsFor?: string;
-  readonly why: Reason;
-}
-
 /** Decides for this node. */
 export function decide(input: OwnershipInput): Decision {
   const { record, self } = input;
@@ -109,14 +91,6 @@ export function decide(input: OwnershipInput): Decision {
   return decideAsCandidate(input, record);
 }
 
-function none(rule: string, text: string, known: Reason["known"] = {}): Decision {
-  return { action: "none", why: { rule, text, known } };
-}
-
-function wait(rule: string, text: string, known: Reason["known"] = {}): Decision {
-  return { action: "wait", why: { rule, text, known } };
-}
-
 function decideAsOwner(input: OwnershipInput): Decision {
   const { record, self } = input;
   const own = input.nodes.find((facts) => facts.node === self.node)!;
@@ -130,7 +104,7 @@ function decideAsOwner(input: OwnershipInput): Decision {
       : `${self.node} is in standby: the group goes to ${best}`;
     return release("standby", text, best);
   }
-  if (input.part !== null) return resynced(input, record!, input.part, best);
+  if (input.part !== null) return keepPart(input, record!, input.part, best);
   const wanted = record?.wanted;
   if (wanted !== undefined && wanted !== self.node && best === wanted) {
     return release("moved", `An operator moved the group to ${wanted}`, wanted);
@@ -143,33 +117,6 @@ function decideAsOwner(input: OwnershipInput): Decision {
     if (back !== null) return back;
   }
   return none("serving", `${self.node} owns and serves the group`, { epoch: record?.epoch ?? 0 });
-}
-
-/** The owner of a part waits until another node has all the newest data. */
-function resynced(
-  input: OwnershipInput,
-  record: GroupRecord,
-  part: readonly string[],
-  best: string | undefined,
-): Decision {
-  const { self: { node: self }, group: { candidates }, nodes } = input;
-  const names = part.join(", ");
-  if (best !== undefined) {
-    const text = `${best} has the newest data of all volumes now: it runs the group`;
-    return release("resynced", text, best);
-  }
-  const leads = resyncsFirst(input, record, candidates).some(({ source }) => source === self);
-  const others = nodes.filter(({ node }) => node !== self && candidates.includes(node));
-  if (!leads && others.every(({ alive, phase }) => alive && phase === "running")) {
-    const text = `No node can become able to run the group by a resync of ${names} from here`;
-    return release("resync-first-ends", text, undefined);
-  }
-  return none(
-    "resync-first",
-    `${self} has the newest data of ${names}, but not of the group's other volumes: another node ` +
-      `that has those runs the group when ${names} ${part.length > 1 ? "are" : "is"} in sync there`,
-    { volumes: names },
-  );
 }
 
 /** Whether the group goes to a node that has reached more ping targets for long enough. */
@@ -223,16 +170,6 @@ function failback({ group, nodes, settleTime }: OwnershipInput, best: string): D
     : none("failback-soon", `${text}: the group goes back after ${after / 1000} s`, known);
 }
 
-function release(
-  rule: string,
-  text: string,
-  to: string | undefined,
-  more: Reason["known"] = {},
-): Decision {
-  const why = { rule, text, known: { to: to ?? "nobody", ...more } };
-  return to === undefined ? { action: "release", why } : { action: "release", to, why };
-}
-
 function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision {
   const { self, freeFor } = input;
   if (
@@ -271,18 +208,13 @@ function decideAsCandidate(input: OwnershipInput, record: GroupRecord): Decision
   if (input.booting && record.owner?.node !== self.node) {
     return wait("booting", "Some nodes have not been heard since the start", known);
   }
-  const waitsFor = parts.length > 0 ? `${first} for a part` : first;
-  if (parts.length > 0 && rank === 0 && input.waitedFor < input.settleTime) {
-    const text = "No node has the newest data of all volumes; if that lasts, they are synchronized";
-    return { ...wait("resync-first-soon", text, known), to: first, waitsFor };
-  }
-  const patience = rank * input.delayPerRank + (parts.length > 0 ? input.settleTime : 0);
-  if (rank > 0 && input.waitedFor < patience) {
-    return {
-      ...wait("after-you", `${first} may take the group first`, known),
-      to: first,
-      waitsFor,
-    };
+  const forPart = parts.length > 0;
+  const patience = rank * input.delayPerRank + (forPart ? input.settleTime : 0);
+  if (input.waitedFor < patience) {
+    const waits = rank === 0
+      ? wait("resync-first-soon", "No node has the newest data of all volumes, now", known)
+      : wait("after-you", `${first} may take the group first`, known);
+    return { ...waits, to: first, waitsFor: forPart ? `${first} for a part` : first };
   }
   const from = record.owner === null
     ? "it is released"

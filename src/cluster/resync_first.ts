@@ -9,6 +9,7 @@
  */
 
 import { factsOf, nodeObjection } from "./candidates.ts";
+import { type Decision, none, release } from "./decision.ts";
 import { replicaFitness } from "./fitness.ts";
 import type { NodeFacts, OwnershipInput } from "./ownership.ts";
 import type { GroupRecord } from "./types.ts";
@@ -51,6 +52,33 @@ export function resyncsFirst(
     const leaves = Object.fromEntries(left.map((name) => [name, target.replicas[name]!.replicaId]));
     return [{ source: source.node, volumes, target: target.node, leaves }];
   });
+}
+
+/** The owner of a part keeps it until `best`, a node that may run the group, has all the newest data. */
+export function keepPart(
+  input: OwnershipInput,
+  record: GroupRecord,
+  part: readonly string[],
+  best: string | undefined,
+): Decision {
+  const { self: { node: self }, group: { candidates }, nodes } = input;
+  const names = part.join(", ");
+  if (best !== undefined) {
+    const text = `${best} has the newest data of all volumes now: it runs the group`;
+    return release("resynced", text, best);
+  }
+  const leads = resyncsFirst(input, record, candidates).some(({ source }) => source === self);
+  const others = nodes.filter(({ node }) => node !== self && candidates.includes(node));
+  if (!leads && others.every(({ alive, phase }) => alive && phase === "running")) {
+    const text = `No node can become able to run the group by a resync of ${names} from here`;
+    return release("resync-first-ends", text, undefined);
+  }
+  return none(
+    "resync-first",
+    `${self} has the newest data of ${names}, but not of the group's other volumes: another node ` +
+      `that has those runs the group when ${names} ${part.length > 1 ? "are" : "is"} in sync there`,
+    { volumes: names },
+  );
 }
 
 /** Volumes of which the node's replica may become Primary. */

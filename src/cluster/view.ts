@@ -5,7 +5,7 @@ import { gatherFacts, knownGroup, ownReplicas } from "./facts.ts";
 import type { Group } from "./group_state.ts";
 import { ownerLostSince } from "./lease.ts";
 import { type FrameCounters, isAlive, silenceStep } from "./membership.ts";
-import type { Decision } from "./ownership.ts";
+import type { Decision } from "./decision.ts";
 import { leavingNodes, pushUnderWay } from "./push.ts";
 import { countVotes, type Votes } from "./quorum.ts";
 import { type ClusterState, knownCluster, protocolInForce } from "./state.ts";

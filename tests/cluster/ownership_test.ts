@@ -2,37 +2,14 @@ import assert from "node:assert/strict";
 import { decide, type NodeFacts, type OwnershipInput } from "../../src/cluster/ownership.ts";
 import type { GroupRecord, ReplicaHealth } from "../../src/cluster/types.ts";
 import { makeConfig, type Shape } from "./configs.ts";
-
-const GENERATION = "0123456789abcdef";
+import { CALM, factsAbout, GENERATION, healthOf } from "./decisions.ts";
 
 function health(node: string, change: Partial<ReplicaHealth> = {}): ReplicaHealth {
-  return {
-    replicaId: `replica-${node}`,
-    disk: "UpToDate",
-    generation: GENERATION,
-    epoch: 3,
-    unclean: false,
-    blank: "no",
-    ...change,
-  };
+  return healthOf(`replica-${node}`, change);
 }
 
 function facts(node: string, change: Partial<NodeFacts> = {}): NodeFacts {
-  return {
-    node,
-    incarnation: 1,
-    alive: true,
-    phase: "running",
-    aliveFor: 60_000,
-    standby: false,
-    calmFor: 60_000,
-    failed: null,
-    reaches: 0,
-    betterFor: 0,
-    sameConfig: true,
-    replicas: node === "w" ? {} : { data: health(node) },
-    ...change,
-  };
+  return factsAbout(node, { replicas: node === "w" ? {} : { data: health(node) }, ...change });
 }
 
 function record(change: Partial<GroupRecord> = {}): GroupRecord {
@@ -55,19 +32,7 @@ function input(change: Partial<OwnershipInput> = {}, shape: Shape = {}): Ownersh
     self: { node: "b", incarnation: 1 },
     nodes: [facts("a", { alive: false }), facts("b"), facts("w")],
     record: record(),
-    quorum: true,
-    quorumFor: 60_000,
-    sole: false,
-    maintenance: false,
-    serving: false,
-    part: null,
-    freeFor: 0,
-    waitedFor: 0,
-    booting: false,
-    initdeadPassed: true,
-    delayPerRank: 400,
-    settleTime: 1000,
-    pingSettle: 5000,
+    ...CALM,
     ...change,
   };
 }

@@ -1,46 +1,26 @@
 /** A group of two volumes of which no node holds all the newest data: who takes what, and for whom. */
 import assert from "node:assert/strict";
 import { decide, type NodeFacts, type OwnershipInput } from "../../src/cluster/ownership.ts";
-import type { GroupRecord, ReplicaHealth } from "../../src/cluster/types.ts";
+import type { GroupRecord } from "../../src/cluster/types.ts";
 import { makeConfig } from "./configs.ts";
+import { CALM, factsAbout, GENERATION, healthOf } from "./decisions.ts";
 
 const CONFIG = makeConfig();
 const [DATA] = CONFIG.volumes;
 const LOGS = { ...DATA!, name: "logs" };
 
-function health(replicaId: string, change: Partial<ReplicaHealth> = {}): ReplicaHealth {
-  return {
-    replicaId,
-    disk: "UpToDate",
-    generation: "0123456789abcdef",
-    epoch: 3,
-    unclean: false,
-    blank: "no",
-    ...change,
-  };
-}
+const health = healthOf;
 
 function facts(node: string, change: Partial<NodeFacts> = {}): NodeFacts {
-  return {
-    node,
-    incarnation: 2,
-    alive: true,
-    phase: "running",
-    aliveFor: 60_000,
-    standby: false,
-    calmFor: 60_000,
-    failed: null,
-    reaches: 0,
-    betterFor: 0,
-    sameConfig: true,
-    replicas: node === "w" ? {} : { data: health(`${node}-data`), logs: health(`${node}-logs`) },
-    ...change,
-  };
+  const replicas = node === "w"
+    ? {}
+    : { data: health(`${node}-data`), logs: health(`${node}-logs`) };
+  return factsAbout(node, { incarnation: 2, replicas, ...change });
 }
 
 /** `a` alone is up to date of data, `b` alone of logs. */
 function record(change: Partial<GroupRecord> = {}): GroupRecord {
-  const generation = "0123456789abcdef";
+  const generation = GENERATION;
   return {
     version: 9,
     epoch: 3,
@@ -61,19 +41,7 @@ function input(change: Partial<OwnershipInput> = {}): OwnershipInput {
     self: { node: "a", incarnation: 2 },
     nodes: [facts("a"), facts("b"), facts("w")],
     record: record(),
-    quorum: true,
-    quorumFor: 60_000,
-    sole: false,
-    maintenance: false,
-    serving: false,
-    part: null,
-    freeFor: 0,
-    waitedFor: 0,
-    booting: false,
-    initdeadPassed: true,
-    delayPerRank: 400,
-    settleTime: 1000,
-    pingSettle: 5000,
+    ...CALM,
     ...change,
   };
 }
@@ -113,7 +81,7 @@ Deno.test("whoever holds everything takes as ever", () => {
   const both = record({
     volumes: {
       ...record().volumes,
-      logs: { generation: "0123456789abcdef", upToDate: ["a-logs"] },
+      logs: { generation: GENERATION, upToDate: ["a-logs"] },
     },
   });
   assert.equal(says({ record: both }), "take take a");
