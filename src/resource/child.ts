@@ -1,20 +1,15 @@
 /** Children of the agent, each the leader of its own process group, their output line by line. */
 
-import { groupMembers, killGroup, leadsGroup, type SIGNAL } from "../os/process.ts";
+import { groupMembers, killGroup, type SIGNAL } from "../os/process.ts";
 import { findAccount } from "./account.ts";
 import { endGroup, LOOK_INTERVAL, pause } from "./process_group.ts";
-import { findProgram, Missing } from "./program.ts";
+import { Missing } from "./program.ts";
+import { SETSID, startSession } from "./session.ts";
 
 /** Longest line of output that is passed on, in UTF-16 units; the rest of it is dropped. */
 const LINE_MAX = 2_000;
 /** How long output is waited for after the child ended, in milliseconds. */
 const OUTPUT_PATIENCE = 200;
-
-/** How often it is looked whether a child leads its group already, in milliseconds. */
-const LEAD_INTERVAL = 1;
-
-/** How long that may take, in milliseconds. */
-const LEAD_PATIENCE = 2_000;
 
 /** What to run. */
 export interface ChildOptions {
@@ -27,15 +22,6 @@ export interface ChildOptions {
   readonly user?: string;
   readonly onLine: (line: string) => void;
 }
-
-/** Path of setsid(1); null: this system has none. */
-const SETSID = (() => {
-  try {
-    return findProgram("setsid", Deno.env.get("PATH") ?? "");
-  } catch {
-    return null;
-  }
-})();
 
 /** A running or ended child. */
 export class Child {
@@ -82,19 +68,8 @@ export class Child {
       stderr: "piped",
     } as const;
     try {
-      // To fork takes a process as large as this one five milliseconds in which nothing else is done.
-      // setsid(1) in the child makes the group instead, but cannot say why a program does not run.
       if (account === undefined && SETSID !== null) {
-        const path = options.environment["PATH"] ?? Deno.env.get("PATH") ?? "";
-        findProgram(program, path, options.directory);
-        const process = new Deno.Command(SETSID, { args: [program, ...args], ...common }).spawn();
-        const limit = performance.now() + LEAD_PATIENCE;
-        while (!leadsGroup(process.pid) && performance.now() < limit) await pause(LEAD_INTERVAL);
-        if (!leadsGroup(process.pid)) {
-          process.kill("SIGKILL");
-          throw new Error(`${SETSID} made no process group within ${LEAD_PATIENCE / 1000} s`);
-        }
-        return new Child(process, options.onLine);
+        return new Child(await startSession(SETSID, program, args, common), options.onLine);
       }
       const process = new Deno.Command(program, {
         args,
