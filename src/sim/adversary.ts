@@ -9,7 +9,8 @@ import type { Fault } from "./faults.ts";
 import type { Injector } from "./injector.ts";
 import type { Machine } from "./machine.ts";
 import { type FaultName, FAULTS } from "./options.ts";
-import { names, type World } from "./world.ts";
+import type { World } from "./world.ts";
+import { names } from "./configuration.ts";
 
 /** Moments at which something is decided: there a fault does most harm. */
 const MOMENTS = new Set([

@@ -137,6 +137,11 @@ export function variantsOf(config: Config, options: Options): Config[] {
   ];
 }
 
+/** Whether a configuration names a node. */
+export function names({ nodes }: Config, name: string): boolean {
+  return nodes.some((node) => node.name === name);
+}
+
 /** Milliseconds between verifies of a volume. */
 const VERIFY_EVERY = 90_000;
 

@@ -7,7 +7,8 @@ import type { Disk } from "./disk.ts";
 import type { Machine } from "./machine.ts";
 import type { VolumeReport } from "../volume/types.ts";
 import { Violation } from "./violation.ts";
-import { names, type World } from "./world.ts";
+import type { World } from "./world.ts";
+import { names } from "./configuration.ts";
 
 /** The machine that runs a group, in its core's opinion and with all of it up; null: none. */
 export function ownerOf(world: World, group: string): Machine | null {

@@ -11,7 +11,8 @@ import { complaint } from "./health.ts";
 import type { Machine } from "./machine.ts";
 import { createReplica } from "./replica.ts";
 import { Survivors } from "./survivors.ts";
-import { names, type World } from "./world.ts";
+import type { World } from "./world.ts";
+import { names } from "./configuration.ts";
 
 /** So many times deadtime after the end of trouble the last thing is mended. */
 export const MENDING = 12;

@@ -10,7 +10,8 @@ import { Agent } from "./agent.ts";
 import type { Disk } from "./disk.ts";
 import type { Ailment } from "./service.ts";
 import { Violation } from "./violation.ts";
-import { names, type World } from "./world.ts";
+import type { World } from "./world.ts";
+import { names } from "./configuration.ts";
 
 /** What wall clocks show when a world begins, milliseconds. */
 const WALL = 1.8e12;

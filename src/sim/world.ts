@@ -4,7 +4,7 @@ import type { ClusterRecord, Note } from "../cluster/types.ts";
 import type { Config, NodeConfig } from "../config/types.ts";
 import { Bearers } from "./bearers.ts";
 import { Chance } from "./chance.ts";
-import { variantsOf } from "./configuration.ts";
+import { names, variantsOf } from "./configuration.ts";
 import type { Fences } from "./fences.ts";
 import type { History } from "./history.ts";
 import type { Machine } from "./machine.ts";
@@ -144,11 +144,6 @@ export class World {
       if (!double) this.survivors?.single(name);
     }
   }
-}
-
-/** Whether a configuration names a node. */
-export function names({ nodes }: Config, name: string): boolean {
-  return nodes.some((node) => node.name === name);
 }
 
 function sameNodes(one: readonly NodeConfig[], other: readonly NodeConfig[]): boolean {

@@ -29,6 +29,14 @@ function answer(world: World, id: number, at = "a", limit = 20 * DEADTIME): stri
   return world.node(at).commands.get(id) ?? null;
 }
 
+/** The node runs a program that speaks version 2 as well. */
+function upgrade(world: World, name: string): void {
+  world.speaks.set(name, { least: 1, newest: 2 });
+  world.crash(name);
+  world.start(name);
+  world.run(3 * DEADTIME);
+}
+
 const SWAPPED = makeConfig({ hash: "swapped", nodes: ["a", "b", "v"], witnesses: ["v"] });
 
 Deno.test("a witness is replaced while the group runs, and the new one's vote counts", () => {
@@ -272,10 +280,7 @@ Deno.test("a rolling upgrade: the new version is in force when the last node spe
   const inForce = () => ["a", "b", "w"].map((name) => world.view(name).protocol.inForce);
   for (const name of ["w", "b", "a"]) {
     assert.deepEqual(inForce(), [1, 1, 1]);
-    world.speaks.set(name, { least: 1, newest: 2 });
-    world.crash(name);
-    world.start(name);
-    world.run(3 * DEADTIME);
+    upgrade(world, name);
   }
   world.until("two is in force", () => inForce().every((version) => version === 2), 2 * DEADTIME);
   world.until("it runs", () => world.owner() !== null, 10 * DEADTIME);
@@ -287,12 +292,7 @@ Deno.test("a rolling upgrade: the new version is in force when the last node spe
 
 Deno.test("the version is not raised while a node is silent, and an unreadable one is said by name", () => {
   const world = settled();
-  for (const name of ["a", "b"]) {
-    world.speaks.set(name, { least: 1, newest: 2 });
-    world.crash(name);
-    world.start(name);
-    world.run(3 * DEADTIME);
-  }
+  for (const name of ["a", "b"]) upgrade(world, name);
   world.crash("w");
   world.run(10 * DEADTIME);
   assert.equal(world.view("a").protocol.inForce, 1);
@@ -406,12 +406,7 @@ Deno.test("a new node that was started with another file follows its file until 
 Deno.test("a node whose program is too old for the protocol in force does not become a voter", () => {
   // Breaks when a voter is admitted that refuses every frame of the others.
   const world = settled();
-  for (const name of ["w", "b", "a"]) {
-    world.speaks.set(name, { least: 1, newest: 2 });
-    world.crash(name);
-    world.start(name);
-    world.run(3 * DEADTIME);
-  }
+  for (const name of ["w", "b", "a"]) upgrade(world, name);
   world.until("two is in force", () => world.view("a").protocol.inForce === 2, 4 * DEADTIME);
   world.speaks.set("v", { least: 1, newest: 1 });
   world.addNode("v", SWAPPED);

@@ -11,6 +11,9 @@ function only(...names: readonly FaultName[]): Options["weights"] {
   ) as Options["weights"];
 }
 
+/** Many clients that read what few of them write. */
+const READERS = { clients: 12, think: 50, writes: 0.05 } as const;
+
 /** Half a second from one node to another, in one direction. */
 const SLOW = { loss: 0, duplication: 0, delay: [400, 600], for: 60_000 } as const;
 
@@ -28,6 +31,7 @@ export const CRASHES: DirectedWorld = {
     weights: only("kill", "fuse"),
   },
 };
+
 /** A replica with a slow disk comes back. */
 export const SLOW_JOIN: DirectedWorld = {
   options: { clients: 3, think: 100 },
@@ -36,6 +40,7 @@ export const SLOW_JOIN: DirectedWorld = {
     { at: 43_100, fault: "slowDisk", node: "n2", volume: "data", latency: [300, 500], for: 20_000 },
   ],
 };
+
 /**
  * The owner loses everybody, the other node takes over and serves, then the replication link alone is
  * mended: the old Primary meets the new one, or the one that has just restarted.
@@ -50,6 +55,7 @@ export function pastMeetsPresent(...more: readonly TimedFault[]): DirectedWorld 
     ],
   };
 }
+
 /** A GROW is chosen, its owner is cut off before it hears of that; `more` happens to the replica then. */
 export function growInDoubt(...more: readonly TimedFault[]): DirectedWorld {
   return {
@@ -62,12 +68,13 @@ export function growInDoubt(...more: readonly TimedFault[]): DirectedWorld {
     ],
   };
 }
+
 /**
  * An owner is killed with a write under way that only its own disk has, comes back, shows it, and goes
  * before the other replica has left the set.
  */
 export const RETAKES: DirectedWorld = {
-  options: { clients: 12, think: 50, writes: 0.05 },
+  options: READERS,
   faults: [
     { at: 30_000, fault: "weather", routes: ["n1>w1/0", "n1>n2/0"], ...SLOW },
     { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 60_000 },
@@ -75,6 +82,7 @@ export const RETAKES: DirectedWorld = {
     { at: 42_900, fault: "kill", node: "n1", down: 60_000 },
   ],
 };
+
 /** A replica that lost its cache while it was away, and a log with room for few extents. */
 export const AWAY_WITHOUT_POWER: DirectedWorld = {
   options: {
@@ -93,9 +101,10 @@ export const AWAY_WITHOUT_POWER: DirectedWorld = {
     { at: 44_000, fault: "power", node: "n2", down: 1000 },
   ],
 };
+
 /** The same, but another node takes over, shows that it has nothing of the write, and goes. */
 export const TAKEOVER_SHOWS: DirectedWorld = {
-  options: { clients: 12, think: 50, writes: 0.05 },
+  options: READERS,
   faults: [
     { at: 30_000, fault: "weather", routes: ["n2>w1/0"], ...SLOW },
     { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 80_000 },
@@ -103,6 +112,7 @@ export const TAKEOVER_SHOWS: DirectedWorld = {
     { at: 46_600, fault: "kill", node: "n2", down: 65_000 },
   ],
 };
+
 /** A witness is replaced, again and again, while nodes lose each other. */
 export const SWAPS: DirectedWorld = {
   options: {
@@ -113,6 +123,7 @@ export const SWAPS: DirectedWorld = {
     weights: only("configure", "isolate", "pairCut", "oneWay", "kill", "heal"),
   },
 };
+
 /** Much is decided, in bad weather, by voters that are killed all the time. */
 export const CHURN: DirectedWorld = {
   options: {
@@ -124,6 +135,7 @@ export const CHURN: DirectedWorld = {
     weights: only("kill", "fuse", "weather", "linkWeather", "move", "standby", "oneWay", "heal"),
   },
 };
+
 /** What an owner has asked of its slow disk ends after another node has taken over and copied to it. */
 export const LATE_IO: DirectedWorld = {
   options: { clients: 3, depth: 4, think: 50, writes: 0.9 },
@@ -132,9 +144,10 @@ export const LATE_IO: DirectedWorld = {
     { at: 41_000, fault: "slowDisk", node: "n1", volume: "data", latency: [3000, 8000], for: 3500 },
   ],
 };
+
 /** A group is moved while a write is under way that only its owner's disk has; the new owner goes soon. */
 export const MOVES: DirectedWorld = {
-  options: { clients: 12, think: 50, writes: 0.05 },
+  options: READERS,
   faults: [
     { at: 30_000, fault: "weather", routes: ["n2>w1/0", "n2>n1/0"], ...SLOW },
     { at: 40_000, fault: "cut", routes: ["n1-n2/r"], for: 80_000 },
